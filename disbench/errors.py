@@ -1,0 +1,31 @@
+"""What disbench raises when the input, and not the program, is at fault."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DisbenchError(Exception):
+    """Something the user can put right; the message says what was wrong, what was expected and what to do.
+
+    The command line prints the message without a traceback and exits with 1.
+    """
+
+
+class UsageError(DisbenchError):
+    """A name, an option or a file that cannot be meant; the command line exits with 2."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's own message, for one of ours."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of an error message about an unknown `name`: the nearest known names, or all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if near:
+        return "did you mean " + " or ".join(repr(n) for n in near) + "?"
+    return "known: " + (", ".join(names) if names else "none") + "."

@@ -1,0 +1,141 @@
+"""Finds metrics, data sets and models by name.
+
+Built-ins are found in their folders, one module each; third parties add theirs through entry points in the groups
+`disbench.metrics`, `disbench.datasets` and `disbench.models`. An entry point names a module, read like a built-in
+one (`docs/extending.md`): a metric's module defines `METRIC`, a data set's `DATASETS`, a model's `MODELS` and
+`CHECKPOINTS`.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from disbench.errors import DisbenchError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from disbench.types import Dataset, Metric
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """How the registry knows a data set before it is opened: one line about it, and what opens it.
+
+    `open` takes the folder named by `--data-dir`, or None.
+    """
+
+    summary: str
+    open: Callable[[Path | None], Dataset]
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """How the registry knows a kind of model.
+
+    Args:
+        summary: one line.
+        config: a frozen dataclass, all fields with defaults.
+        build: config -> module that maps Images to Codes or Tokens.
+        train: what `disbench train` calls (`reference_models.training.train` for our own), or None.
+    """
+
+    summary: str
+    config: type
+    build: Callable[[Any], nn.Module]
+    train: Callable[..., Path] | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointEntry:
+    """A trained model that came with a package: one line about it, and where its file is."""
+
+    summary: str
+    path: Path
+
+
+def _modules(kind: str) -> Iterator[ModuleType]:
+    """Built-in modules of `disbench/KIND`, if there is such a folder, then those that entry points name."""
+    if kind in ("metrics", "datasets"):
+        package = import_module(f"disbench.{kind}")
+        for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
+            if not info.name.startswith("_"):
+                yield import_module(f"disbench.{kind}.{info.name}")
+    for point in sorted(entry_points(group=f"disbench.{kind}"), key=lambda p: p.name):
+        try:
+            yield point.load()
+        except Exception as error:
+            raise DisbenchError(
+                f"the installed plug-in {point.name!r} ({point.value}) could not be loaded: {error}. "
+                "Repair it or uninstall it."
+            ) from error
+
+
+def _merge(kind: str, pairs: Iterator[tuple[str, T]]) -> dict[str, T]:
+    found: dict[str, T] = {}
+    for name, entry in pairs:
+        if name in found:
+            raise DisbenchError(f"two {kind} are called {name!r}; uninstall one of the packages that bring them.")
+        found[name] = entry
+    return found
+
+
+@cache
+def metrics() -> Mapping[str, Metric]:
+    """Every metric by name."""
+    return _merge("metrics", ((m.METRIC.name, m.METRIC) for m in _modules("metrics")))
+
+
+@cache
+def datasets() -> Mapping[str, DatasetEntry]:
+    """Every data set by name, none of them opened."""
+    return _merge("data sets", (pair for m in _modules("datasets") for pair in m.DATASETS.items()))
+
+
+@cache
+def models() -> Mapping[str, ModelEntry]:
+    """Every kind of model by name."""
+    return _merge("models", (pair for m in _modules("models") for pair in m.MODELS.items()))
+
+
+@cache
+def checkpoints() -> Mapping[str, CheckpointEntry]:
+    """Every shipped checkpoint by name."""
+    return _merge("checkpoints", (pair for m in _modules("models") for pair in m.CHECKPOINTS.items()))
+
+
+def pick(kind: str, name: str, known: Mapping[str, T]) -> T:
+    """The entry called `name`.
+
+    Raises:
+        UsageError: there is none; the message names the nearest.
+    """
+    if name not in known:
+        raise UsageError(f"there is no {kind} called {name!r}; {did_you_mean(name, known)}")
+    return known[name]
+
+
+def load_dataset(name: str, data_dir: str | Path | None = None) -> Dataset:
+    """Open a data set.
+
+    Args:
+        name: as `disbench list datasets` prints it.
+        data_dir: folder with the data set's files, where it needs any; by default the folder that the environment
+            variable DISBENCH_DATA names.
+
+    Raises:
+        UsageError: no data set has this name.
+        DisbenchError: its files are missing or are not what they should be.
+    """
+    entry = pick("data set", name, datasets())
+    return entry.open(Path(data_dir) if data_dir is not None else None)

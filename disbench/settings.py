@@ -1,0 +1,62 @@
+"""Settings from the command line: NAME=VALUE pairs checked against a frozen dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, get_type_hints
+
+from disbench.errors import UsageError, did_you_mean
+
+C = TypeVar("C")
+
+
+def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
+    """`["a=1", "b=2"]` -> `{"a": "1", "b": "2"}`."""
+    parsed = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals and value):
+            raise UsageError(f"{pair!r} is not a setting; expected NAME=VALUE.")
+        parsed[name.strip()] = value.strip()
+    return parsed
+
+
+def override(config: C, changes: Mapping[str, Any], *, prefix: str = "") -> C:
+    """A copy of a frozen dataclass with some fields changed; texts are read as the field's type.
+
+    Args:
+        config: the dataclass instance.
+        changes: field name -> value or its text.
+        prefix: put before field names in messages.
+
+    Raises:
+        UsageError: there is no such field, or the value does not fit it.
+    """
+    types = get_type_hints(type(config))
+    known = [f.name for f in dataclasses.fields(config)]  # type: ignore[arg-type]
+    values = {}
+    for name, value in changes.items():
+        if name not in known:
+            near = did_you_mean(name, known)
+            raise UsageError(f"there is no setting {prefix}{name}; {near}")
+        values[name] = _read(prefix + name, value, types[name])
+    return dataclasses.replace(config, **values)  # type: ignore[type-var]
+
+
+def _read(name: str, value: Any, kind: type) -> Any:
+    if kind is str:
+        return str(value)
+    if kind is bool:
+        if str(value).lower() not in ("true", "false"):
+            raise UsageError(f"{name} is true or false; got {value!r}.")
+        return str(value).lower() == "true"
+    try:
+        number = kind(str(value))
+    except ValueError:
+        noun = "a whole number" if kind is int else "a number"
+        raise UsageError(f"{name} is {noun}; got {value!r}.") from None
+    if not math.isfinite(number) or number < (1 if kind is int else 0):
+        raise UsageError(f"{name} must be {'at least 1' if kind is int else 'finite and not negative'}; got {value}.")
+    return number

@@ -1,0 +1,295 @@
+"""The glossary: the arrays, data classes and protocols that the rest of disbench is written in.
+
+Arrays are torch tensors unless said otherwise:
+
+    Images    float32 (n, c, h, w) in [0, 1]    what a representation receives
+    Codes     float32 (n, d)                    what it returns
+    Tokens    float32 (n, t, e)                 ... or this: t concept tokens of width e; a reducer makes Codes of it
+    Pixels    uint8   (n, h, w, c)              what a data set serves
+    Factors   int64   (n, k)                    ground-truth values, 0 ... size-1 per factor
+    Indices   int64   any shape                 positions in a data set, 0 ... len-1
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+import torch
+from torch import Generator, Tensor
+
+from disbench.errors import DisbenchError
+
+Images: TypeAlias = Tensor
+Codes: TypeAlias = Tensor
+Tokens: TypeAlias = Tensor
+Pixels: TypeAlias = Tensor
+Factors: TypeAlias = Tensor
+Indices: TypeAlias = Tensor
+
+Kind = Literal["categorical", "ordinal", "circular"]
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One ground-truth factor of variation: its name, how many values it takes, and how they are ordered."""
+
+    name: str
+    size: int
+    kind: Kind = "categorical"
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise DisbenchError(f"factor {self.name!r} has size {self.size}; a factor takes at least one value.")
+
+
+@dataclass(frozen=True)
+class FactorSpace:
+    """Every combination of some factors, numbered in mixed radix with the last factor fastest.
+
+    `index` and `values` are inverse to each other; `draw` and `draw_fixed` pick combinations uniformly, with
+    replacement, from a CPU generator.
+    """
+
+    factors: tuple[Factor, ...]
+
+    def __post_init__(self) -> None:
+        if not self.factors:
+            raise DisbenchError("a factor space needs at least one factor.")
+        if len(set(self.names)) != len(self.names):
+            raise DisbenchError(f"factor names must differ from each other; got {', '.join(self.names)}.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the factors, slowest first."""
+        return tuple(f.name for f in self.factors)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of values of each factor."""
+        return tuple(f.size for f in self.factors)
+
+    @property
+    def n_factors(self) -> int:
+        """Number of factors, k."""
+        return len(self.factors)
+
+    def __len__(self) -> int:
+        return math.prod(self.sizes)
+
+    @cached_property
+    def strides(self) -> Tensor:
+        """int64 (k,): how far the index moves when a factor's value grows by one."""
+        sizes = torch.tensor((*self.sizes[1:], 1))
+        return sizes.flip(0).cumprod(0).flip(0)
+
+    def index(self, values: Factors) -> Indices:
+        """Indices (...) of factor values (..., k).
+
+        Raises:
+            DisbenchError: a value is outside its factor's range.
+        """
+        if values.shape[-1] != self.n_factors:
+            raise DisbenchError(f"expected {self.n_factors} factor values in the last axis, got {values.shape[-1]}.")
+        sizes = torch.tensor(self.sizes, device=values.device)
+        if bool(((values < 0) | (values >= sizes)).any()):
+            raise DisbenchError(f"factor values must lie in 0 ... size-1; the sizes are {self.sizes}.")
+        return (values.long() * self.strides.to(values.device)).sum(-1)
+
+    def values(self, index: Indices) -> Factors:
+        """Factor values (..., k) of indices (...).
+
+        Raises:
+            DisbenchError: an index is outside 0 ... len-1.
+        """
+        if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < len(self):
+            raise DisbenchError(f"indices must lie in 0 ... {len(self) - 1}.")
+        sizes = torch.tensor(self.sizes, device=index.device)
+        return index.unsqueeze(-1) // self.strides.to(index.device) % sizes
+
+    def draw(self, shape: int | tuple[int, ...], generator: Generator) -> Factors:
+        """Factor values (*shape, k), each factor uniform and independent."""
+        shape = (shape,) if isinstance(shape, int) else shape
+        columns = [torch.randint(size, shape, generator=generator) for size in self.sizes]
+        return torch.stack(columns, dim=-1)
+
+    def draw_fixed(self, n_groups: int, group_size: int, generator: Generator) -> tuple[Factors, Tensor]:
+        """Groups that share the value of one factor, every other factor uniform.
+
+        The shared factor is drawn anew for each group from the factors that take more than one value (the first factor
+        where none does).
+
+        Returns:
+            values (n_groups, group_size, k), and the position (n_groups,) of the factor that each group shares.
+        """
+        varying = torch.tensor([k for k, size in enumerate(self.sizes) if size > 1] or [0])
+        fixed = varying[torch.randint(len(varying), (n_groups,), generator=generator)]
+        values = self.draw((n_groups, group_size), generator)
+        shared = values[:, :1].expand_as(values)
+        is_fixed = torch.arange(self.n_factors) == fixed[:, None, None]
+        return torch.where(is_fixed, shared, values), fixed
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """What a data set is, apart from its images.
+
+    A grid holds every combination of its factors exactly once, in index order; labelled data only has labels.
+    """
+
+    name: str
+    summary: str
+    space: FactorSpace
+    image_shape: tuple[int, int, int]
+    licence: str
+    citation: str
+    homepage: str
+    kind: Literal["grid", "labelled"] = "grid"
+    known_defects: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Images with ground-truth factors."""
+
+    @property
+    def spec(self) -> DatasetSpec:
+        """Name, factors, image shape, licence and so on."""
+
+    @property
+    def content_hash(self) -> str:
+        """Hex digest that changes when an image or a factor size does."""
+
+    def __len__(self) -> int: ...
+
+    def factors(self, index: Indices) -> Factors:
+        """Factor values (n, k) of images (n,)."""
+
+    def images(self, index: Indices) -> Pixels:
+        """Pixels uint8 (n, h, w, c) of images (n,)."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The images that a metric asks for, in named parts, with the labels it needs.
+
+    As `Metric.draw` returns it, indices point into a data set; as `Metric.score` receives it, into the rows of the
+    table of codes.
+
+    Args:
+        indices: part name -> int64 of any shape.
+        labels: part name -> int64: factor values (n, k) or whatever the metric wrote there.
+        factor_names: names of the k factors, for messages.
+        seed: for whatever `score` fits.
+    """
+
+    indices: Mapping[str, Indices]
+    labels: Mapping[str, Tensor]
+    factor_names: tuple[str, ...]
+    seed: int = 0
+
+    def mapped(self, rows: Callable[[Indices], Indices]) -> Draw:
+        """The same draw with indices of the data set turned into rows of a table."""
+        return replace(self, indices={part: rows(index) for part, index in self.indices.items()})
+
+    def to(self, device: torch.device) -> Draw:
+        """The same draw with its tensors on a device."""
+        labels = {part: values.to(device) for part, values in self.labels.items()}
+        return replace(self.mapped(lambda index: index.to(device)), labels=labels)
+
+    @staticmethod
+    def of_samples(space: FactorSpace, sizes: Mapping[str, int], generator: Generator) -> Draw:
+        """Parts of independent uniform samples, `sizes` giving the number in each; labels are factor values."""
+        labels = {part: space.draw(n, generator) for part, n in sizes.items()}
+        seed = draw_seed(generator)
+        return Draw({part: space.index(v) for part, v in labels.items()}, labels, space.names, seed)
+
+    @staticmethod
+    def of_rows(
+        factors: Factors, test_factors: Factors | None = None, *, names: tuple[str, ...] = (), seed: int = 0
+    ) -> Draw:
+        """Every given row once, in order: the part `train`, then, behind it in the table of codes, `test`."""
+        labels = {"train": factors} | ({} if test_factors is None else {"test": test_factors})
+        indices = {"train": torch.arange(len(factors))}
+        if test_factors is not None:
+            indices["test"] = torch.arange(len(factors), len(factors) + len(test_factors))
+        return Draw(indices, labels, names or tuple(f"factor {k}" for k in range(factors.shape[1])), seed)
+
+
+def draw_seed(generator: Generator) -> int:
+    """A seed in 0 ... 2**31-1 for a library that wants an integer."""
+    return int(torch.randint(2**31, (), generator=generator))
+
+
+def single_valued(factors: Factors, names: tuple[str, ...]) -> str:
+    """Names of the factors that take one value only in (n, k), for a message; empty if there are none."""
+    constant = (factors == factors[0]).all(0).tolist()
+    return ", ".join(f"factor {name!r}" for name, is_constant in zip(names, constant, strict=True) if is_constant)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a metric found: its values by name, the reason for each that is undefined, and the matrices behind them.
+
+    `values` and `undefined` together name every value of the metric, each exactly once; both are empty where
+    `not_applicable` says why the metric could not run at all.
+    """
+
+    values: Mapping[str, float]
+    details: Mapping[str, Any] = field(default_factory=dict)
+    undefined: Mapping[str, str] = field(default_factory=dict)
+    not_applicable: str = ""
+
+
+# What should not move a score; `disbench.testing.check_metric` tries each.
+INVARIANCES = frozenset({"permuting samples", "permuting codes", "scaling codes", "adding a dead code"})
+
+
+@dataclass(frozen=True)
+class ValueSpec:
+    """One number a metric reports: METRIC or METRIC.VALUE, its range and direction, and what must not move it."""
+
+    name: str
+    meaning: str
+    low: float = 0.0
+    high: float = 1.0
+    direction: Literal["higher", "lower"] = "higher"
+    invariant_to: frozenset[str] = INVARIANCES
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric as the registry knows it.
+
+    Args:
+        name: file name, function name and registry name.
+        version: raised whenever the same codes would give another number.
+        values: the numbers it reports.
+        settings: a frozen dataclass, all fields with defaults.
+        needs: `samples` (any labelled rows do) or `interventions` (a factor must be held fixed: grids only).
+        draw: (space, settings, generator) -> Draw into the data set.
+        score: (codes (m, d), Draw into codes, settings) -> Score.
+        citation: BibTeX of the paper that defines it.
+        tolerance: how far a value may move under what it is invariant to (ties in fitted models).
+    """
+
+    name: str
+    version: int
+    values: tuple[ValueSpec, ...]
+    settings: type
+    needs: Literal["samples", "interventions"]
+    draw: Callable[[FactorSpace, Any, Generator], Draw]
+    score: Callable[[Codes, Draw, Any], Score]
+    citation: str
+    tolerance: float = 1e-9
+
+
+@runtime_checkable
+class Representation(Protocol):
+    """Anything that turns images into codes or tokens."""
+
+    def __call__(self, images: Images) -> Codes | Tokens:
+        """Codes (n, d) or tokens (n, t, e) of images (n, c, h, w)."""
