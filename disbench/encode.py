@@ -1,0 +1,238 @@
+"""Images -> codes: batched, on the device, every image once; and the reducers that make codes of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Generator, Tensor
+from tqdm import tqdm
+
+from disbench.errors import DisbenchError, first_line
+from disbench.models import Model, as_tensor
+from disbench.types import Codes, Dataset, Images, Indices, Pixels, Tokens
+
+N_PROBE = 32
+BATCH_SIZE = {"cpu": 256, "cuda": 4096}
+
+
+class Reducer(Protocol):
+    """Makes Codes of Tokens. It names the images it is fitted on, so that what else runs does not move it."""
+
+    def draw(self, n_images: int, generator: Generator) -> Indices:
+        """Indices of the images to fit on; empty if there is nothing to fit."""
+
+    def fit(self, tokens: Tokens) -> None:
+        """Learn from the tokens of the drawn images."""
+
+    def __call__(self, tokens: Tokens) -> Codes: ...
+
+
+class Flatten:
+    """Every element of every token is a code of its own: (n, t, e) -> (n, t * e)."""
+
+    def draw(self, n_images: int, generator: Generator) -> Indices:  # noqa: ARG002
+        """Nothing to fit."""
+        return torch.empty(0, dtype=torch.int64)
+
+    def fit(self, tokens: Tokens) -> None:
+        """Nothing to fit."""
+
+    def __call__(self, tokens: Tokens) -> Codes:
+        return tokens.flatten(1)
+
+
+class Pca:
+    """The first principal component of each token: (n, t, e) -> (n, t). Fitted on 10,000 images, or all if fewer."""
+
+    n_fitted = 10_000
+
+    def draw(self, n_images: int, generator: Generator) -> Indices:
+        """Distinct images, uniformly."""
+        return torch.randperm(n_images, generator=generator)[: self.n_fitted]
+
+    def fit(self, tokens: Tokens) -> None:
+        """Principal axes in float64; the largest element of each points up."""
+        by_token = tokens.double().transpose(0, 1)
+        self.mean = by_token.mean(1, keepdim=True)
+        centred = by_token - self.mean
+        axes = torch.linalg.eigh(centred.transpose(1, 2) @ centred).eigenvectors[..., -1:]
+        largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
+        self.axes = axes * torch.where(largest < 0, -1.0, 1.0)
+
+    def __call__(self, tokens: Tokens) -> Codes:
+        projected = (tokens.double().transpose(0, 1) - self.mean) @ self.axes
+        return projected.squeeze(-1).T.float()
+
+
+REDUCERS: Mapping[str, type[Reducer]] = {"flatten": Flatten, "pca": Pca}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A model on a device, fed from a data set.
+
+    Args:
+        model: what to call.
+        dataset: serves pixels by index.
+        device: where images go.
+        batch_size: images a call; None for a size that suits the device. Halved when the device's memory is short.
+        input_range: what the model wants black and full brightness to be.
+        progress: show a bar on stderr.
+    """
+
+    model: Model
+    dataset: Dataset
+    device: torch.device
+    batch_size: int | None = None
+    input_range: tuple[float, float] = (0.0, 1.0)
+    progress: bool = False
+
+    def table(self, images: Indices, reducer: Reducer | None = None, fit_on: Indices | None = None) -> Codes:
+        """Codes float32 (m, d) of distinct images (m,), on the device.
+
+        32 of the images are encoded a second time, in other company: codes that then differ depend on the batch.
+
+        Args:
+            images: int64 (m,), positions in the data set.
+            reducer: makes codes of tokens.
+            fit_on: the images, among those above, that the reducer is fitted on.
+
+        Raises:
+            DisbenchError: the model raised, returned something of the wrong shape or not finite, or its codes depend
+                on the batch.
+        """
+        with self.model.ready(self.device):
+            if reducer is None or fit_on is None or not len(fit_on):
+                return self._encode(images, reducer, wants_tokens=reducer is not None, probe=_Probe(images, self))
+            fit_on = fit_on.sort().values
+            tokens = self._encode(fit_on, None, wants_tokens=True, probe=_Probe(fit_on, self))
+            reducer.fit(tokens)
+            fitted = reducer(tokens)
+            is_fitted = torch.isin(images, fit_on)
+            table = fitted.new_empty(len(images), fitted.shape[1])
+            table[is_fitted.to(self.device)] = fitted
+            if not bool(is_fitted.all()):
+                rest = self._encode(images[~is_fitted], reducer, wants_tokens=True, probe=None)
+                table[~is_fitted.to(self.device)] = rest
+            return table
+
+    def _encode(self, images: Indices, reducer: Reducer | None, *, wants_tokens: bool, probe: _Probe | None) -> Tensor:
+        """The model's checked output for all images, reduced if there is a (fitted) reducer."""
+        batches: list[Tensor] = []
+        size = self.batch_size or BATCH_SIZE.get(self.device.type, BATCH_SIZE["cpu"])
+        start = 0
+        with tqdm(total=len(images), desc="encode", unit="image", unit_scale=True, disable=not self.progress) as bar:
+            while start < len(images):
+                batch = images[start : start + size]
+                try:
+                    output = self.call(batch, wants_tokens)
+                except torch.OutOfMemoryError:
+                    if size == 1:
+                        raise DisbenchError(f"{self.device} has too little memory for a single image.") from None
+                    size = max(1, size // 2)
+                    torch.cuda.empty_cache()
+                    continue
+                if probe is not None:
+                    probe.compare(batch, output)
+                codes = reducer(output) if reducer is not None else output
+                if batches:
+                    _check_same_width(codes, batches[0])
+                batches.append(codes)
+                start += len(batch)
+                bar.update(len(batch))
+        return torch.cat(batches)
+
+    def call(self, index: Indices, wants_tokens: bool) -> Tensor:
+        """The model's output float32 for one batch, checked for shape and finiteness."""
+        images = to_images(self.dataset.images(index).to(self.device), self.input_range)
+        try:
+            output = as_tensor(self.model(images))
+        except (DisbenchError, torch.OutOfMemoryError, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            raise DisbenchError(
+                f"the model raised {type(error).__name__} on images float32 {tuple(images.shape)}: {first_line(error)}"
+            ) from error
+        self._check(output, index, wants_tokens)
+        return output.to(self.device, torch.float32)
+
+    def _check(self, output: Tensor, index: Indices, wants_tokens: bool) -> None:
+        expected = 3 if wants_tokens else 2
+        shape = tuple(output.shape)
+        if output.ndim == 3 and not wants_tokens:
+            raise DisbenchError(
+                f"the model returned tokens {shape}; name a reducer to make codes of them: {', '.join(REDUCERS)}."
+            )
+        if output.ndim == 2 and wants_tokens:
+            raise DisbenchError(f"the model returned codes {shape}, not tokens (n, t, e); leave the reducer out.")
+        if output.ndim != expected or shape[0] != len(index) or 0 in shape:
+            raise DisbenchError(
+                f"the model returned shape {shape} for {len(index)} images; expected codes ({len(index)}, d) "
+                f"or tokens ({len(index)}, t, e)."
+            )
+        if output.is_complex() or output.dtype == torch.bool:
+            raise DisbenchError(f"the model returned {output.dtype}; expected real numbers.")
+        if not bool(torch.isfinite(output).all()):
+            per_image = output.reshape(len(index), -1)
+            image, position = (~torch.isfinite(per_image)).nonzero()[0].tolist()
+            raise DisbenchError(
+                f"the model returned {per_image[image, position].item()} in code {position} of image "
+                f"{int(index[image])}; codes must be finite."
+            )
+
+
+class _Probe:
+    """Some images encoded ahead, in a batch of their own, to be compared when their turn comes."""
+
+    def __init__(self, images: Indices, encoder: Encoder) -> None:
+        at_random = torch.randperm(len(images), generator=Generator().manual_seed(0))
+        self.images = images[at_random[:N_PROBE].sort().values]
+        self.encoder = encoder
+        self.codes: Tensor | None = None
+
+    def compare(self, batch: Indices, output: Tensor) -> None:
+        """Check the rows of a batch that the probe holds.
+
+        Raises:
+            DisbenchError: a code differs by more than rounding explains: 1 % of that code's spread.
+        """
+        if self.codes is None:
+            # Two batches if the probe is all there is: the same images in the same company would prove nothing.
+            whole = len(self.images) < len(batch) or len(batch) == 1
+            parts = (self.images,) if whole else (self.images[::2], self.images[1::2])
+            encoded = torch.cat([self.encoder.call(part, output.ndim == 3) for part in parts if len(part)])
+            order = torch.cat([torch.arange(len(self.images))[::2], torch.arange(len(self.images))[1::2]])
+            self.codes = encoded if whole else encoded[order.argsort().to(encoded.device)]
+        _check_same_width(output, self.codes)
+        here = torch.isin(batch, self.images)
+        if not bool(here.any()):
+            return
+        expected = self.codes[torch.searchsorted(self.images, batch[here]).to(output.device)]
+        spread = self.codes.std(0, correction=0)
+        allowed = 0.01 * spread + 0.001 * spread.max() + 1e-5 * self.codes.abs().max()
+        worst = ((output[here.to(output.device)] - expected).abs() - allowed).max()
+        if worst > 0:
+            difference = (output[here.to(output.device)] - expected).abs().max().item()
+            raise DisbenchError(
+                "the codes of an image depend on the batch it is in, or on chance: encoded twice in different company, "
+                f"they differ by up to {difference:.3g}. Put batch normalisation and dropout in eval mode, and return "
+                "means rather than samples."
+            )
+
+
+def _check_same_width(output: Tensor, before: Tensor) -> None:
+    if output.shape[1:] != before.shape[1:]:
+        raise DisbenchError(
+            f"the model returned {tuple(output.shape[1:])} codes per image for one batch and {tuple(before.shape[1:])} "
+            "for another; their number must not change."
+        )
+
+
+def to_images(pixels: Pixels, input_range: tuple[float, float] = (0.0, 1.0)) -> Images:
+    """Pixels uint8 (n, h, w, c) -> Images float32 (n, c, h, w), contiguous, in [0, 1] or another range."""
+    images = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
+    low, high = input_range
+    return images if (low, high) == (0.0, 1.0) else images.mul_(high - low).add_(low)

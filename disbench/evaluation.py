@@ -1,0 +1,254 @@
+"""Score a representation: plan, encode, score, report."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
+import torch
+from torch import Generator
+from tqdm import tqdm
+
+from disbench import records, registry
+from disbench.encode import N_PROBE, REDUCERS, Encoder
+from disbench.errors import UsageError
+from disbench.models import Array, load_model, pick_device
+from disbench.plan import generator_for, hash_of_draws, make_plan
+from disbench.protocols import Resolved, resolve
+from disbench.report import Report
+from disbench.rows import check_rows
+from disbench.types import Codes, Dataset, Draw, Metric, Score
+
+D = TypeVar("D")
+At = tuple[int, str]  # eval seed and metric
+
+
+def evaluate(
+    model: Any,
+    dataset: str | Dataset,
+    *,
+    protocol: str = "locatello2019",
+    metrics: Iterable[str] | str | None = None,
+    eval_seed: int = 0,
+    repeats: int = 1,
+    device: str | torch.device | None = None,
+    batch_size: int | None = None,
+    reducer: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    array: Array = "torch",
+    input_range: tuple[float, float] = (0.0, 1.0),
+    trust: bool = False,
+    out: records.RecordFile | None = None,
+    rerun: bool = False,
+    codes_out: BinaryIO | None = None,
+    command: str = "",
+    progress: bool = False,
+) -> Report:
+    """Score a model on a data set with ground-truth factors.
+
+    Args:
+        model: a callable from images float32 (n, c, h, w) in [0, 1] to codes (n, d) or tokens (n, t, e); a torch
+            module (put in eval mode, and restored) or one of its methods; a checkpoint's path; a registered name;
+            `FILE.py:CALLABLE`.
+        dataset: a name (`disbench list datasets`) or a Dataset.
+        protocol: a name (`disbench list protocols`).
+        metrics: metrics or values to compute, of those in the protocol; None for all.
+        eval_seed: of the draws. Each metric has its own generator: no other choice here moves its numbers.
+        repeats: evaluate this many eval seeds, from `eval_seed` on, on one table of codes; means are reported.
+        device: where to encode and score; by default where the module is, else the CPU.
+        batch_size: images a call; by default what suits the device.
+        reducer: makes codes of tokens: `pca` (one value per token) or `flatten`.
+        settings: changes to the protocol's, as `{"mig.bins": 30}`; they rename it to NAME+custom.
+        array: "numpy" if the model takes and returns numpy arrays (JAX and TensorFlow models come in this way).
+        input_range: what the model expects in place of [0, 1].
+        trust: load archives that can run code.
+        out: where the record is appended; a record of the same numbers that is there already is returned instead.
+        rerun: compute even so.
+        codes_out: open file for the table of codes (npz: codes, factors, index).
+        command: recorded.
+        progress: show bars on stderr.
+
+    Returns:
+        A Report; `report.scores["mig"]`.
+
+    Raises:
+        UsageError: an unknown name or setting, a missing file.
+        DisbenchError: the model or the data set is not usable as it is.
+    """
+    resolved = resolve(protocol, metrics, settings)
+    seeds = _seeds(eval_seed, repeats)
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(f"batch_size must be at least 1; got {batch_size}.")
+    source = registry.load_dataset(dataset) if isinstance(dataset, str) else dataset
+    if source.spec.kind != "grid" and (
+        refused := [t.metric.name for t in resolved.tasks if t.metric.needs == "interventions"]
+    ):
+        raise UsageError(f"{', '.join(refused)} must hold factors fixed, and {source.spec.name} is not a grid.")
+    loaded = load_model(model, array=array, trust=trust)
+    where = pick_device(loaded, device)
+    reduce = registry.pick("reducer", reducer, REDUCERS)() if reducer is not None else None
+    key = _key(resolved, {"name": source.spec.name, "content_hash": source.content_hash}, reducer)
+    if out is not None and not rerun and (known := out.find(records.identity(key), loaded.content_hash, seeds)):
+        return Report(known)
+    clock = _Clock()
+
+    with clock.step("plan"):
+        space = source.spec.space
+        draws = _draws(resolved, seeds, lambda metric, sizes, generator: metric.draw(space, sizes, generator))
+        fit_on = None
+        if reduce is not None:
+            fit_on = reduce.draw(len(source), generator_for(seeds[0], f"reducer {reducer}", 1))
+        plan = make_plan(draws, also=[] if fit_on is None else [fit_on])
+    with clock.step("encode"):
+        encoder = Encoder(loaded, source, where, batch_size, input_range, progress)
+        codes = encoder.table(plan.images, reduce, fit_on)
+    scores = _score(resolved, {at: plan.draw(at) for at in draws}, codes, clock, progress)
+
+    if codes_out is not None:
+        factors = source.factors(plan.images)
+        np.savez(codes_out, codes=codes.cpu().numpy(), factors=factors.numpy(), index=plan.images.numpy())
+    n_images = len(plan.images)
+    sample = {
+        "eval_seeds": seeds,
+        "indices_sha256": hash_of_draws(draws),
+        "n_asked": plan.n_asked,
+        "n_encoded": n_images,
+        "n_probe": min(N_PROBE, n_images),
+    }
+    described = {
+        "name": loaded.name,
+        "content_hash": loaded.content_hash,
+        "train": dict(loaded.train),
+        "n_codes": codes.shape[1],
+        "input_range": list(input_range),
+    }
+    run = records.run_info(str(where), clock.seconds, command)
+    report = Report.of_scores(resolved, key, described, sample, scores, run)
+    if out is not None:
+        out.append(report.record)
+    return report
+
+
+def score_codes(
+    codes: Any,
+    factors: Any,
+    *,
+    test_codes: Any = None,
+    test_factors: Any = None,
+    protocol: str = "locatello2019",
+    metrics: Iterable[str] | str | None = None,
+    eval_seed: int = 0,
+    repeats: int = 1,
+    settings: Mapping[str, Any] | None = None,
+    factor_names: Iterable[str] | None = None,
+    name: str = "codes",
+    out: records.RecordFile | None = None,
+    rerun: bool = False,
+    command: str = "",
+    progress: bool = False,
+) -> Report:
+    """Score codes that exist already; no model, no images.
+
+    Every row is used as given, in order: the sizes of the protocol's samples do not apply, and the record calls the
+    protocol NAME+rows. Metrics that hold factors fixed run if the rows hold every combination of the factors, and are
+    `not applicable` otherwise.
+
+    Args:
+        codes: float (n, d), numpy or torch.
+        factors: whole numbers (n, k), numpy or torch; any labels will do, they are numbered in ascending order.
+        test_codes: float (m, d); without it, values that need a test set are undefined.
+        test_factors: whole numbers (m, k).
+        protocol, metrics, eval_seed, repeats, settings, out, rerun, command, progress: as for `evaluate`.
+        factor_names: for messages.
+        name: what the record calls the model.
+
+    Raises:
+        UsageError: an unknown name or setting.
+        DisbenchError: arrays of the wrong shape or type, or codes that are not finite.
+    """
+    resolved = resolve(protocol, metrics, settings)
+    resolved = replace(resolved, name=resolved.name + "+rows")
+    seeds = _seeds(eval_seed, repeats)
+    rows = check_rows(codes, factors, test_codes, test_factors, factor_names)
+    digest = rows.codes_hash
+    key = _key(resolved, {"name": "given rows", "content_hash": rows.factors_hash}, None)
+    if out is not None and not rerun and (known := out.find(records.identity(key), digest, seeds)):
+        return Report(known)
+    clock = _Clock()
+
+    with clock.step("plan"):
+        draws = _draws(resolved, seeds, rows.draw)
+    scores = _score(resolved, draws, rows.codes, clock, progress)
+
+    sample = {
+        "eval_seeds": seeds,
+        "indices_sha256": hash_of_draws(draws),
+        "n_asked": len(rows.codes),
+        "n_encoded": 0,
+        "n_probe": 0,
+    }
+    described = {"name": name, "content_hash": digest, "train": {}, "n_codes": rows.codes.shape[1]}
+    run = records.run_info(str(rows.codes.device), clock.seconds, command)
+    report = Report.of_scores(resolved, key, described, sample, scores, run)
+    if out is not None:
+        out.append(report.record)
+    return report
+
+
+@dataclass
+class _Clock:
+    """Seconds of each step."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+def _seeds(eval_seed: int, repeats: int) -> list[int]:
+    if repeats < 1:
+        raise UsageError(f"repeats must be at least 1; got {repeats}.")
+    if eval_seed < 0:
+        raise UsageError(f"eval_seed must not be negative; got {eval_seed}.")
+    return list(range(eval_seed, eval_seed + repeats))
+
+
+def _key(resolved: Resolved, dataset: Mapping[str, Any], reducer: str | None) -> dict[str, Any]:
+    metrics = {t.metric.name: {"version": t.metric.version, "settings": asdict(t.settings)} for t in resolved.tasks}
+    return records.make_key({"name": resolved.name, "version": resolved.version}, dataset, metrics, reducer)
+
+
+def _draws(resolved: Resolved, seeds: list[int], draw: Callable[[Metric, Any, Generator], D]) -> dict[At, D]:
+    """What `draw` makes for every eval seed and metric, each with a generator of its own."""
+    return {
+        (seed, task.metric.name): draw(
+            task.metric, task.settings, generator_for(seed, task.metric.name, task.metric.version)
+        )
+        for seed in seeds
+        for task in resolved.tasks
+    }
+
+
+def _score(
+    resolved: Resolved, draws: Mapping[At, Draw | str], codes: Codes, clock: _Clock, progress: bool
+) -> dict[At, Score]:
+    """Every metric on its draws into the table; a text in place of a draw says why there is none."""
+    tasks = {task.metric.name: task for task in resolved.tasks}
+    scores = {}
+    with tqdm(total=len(draws), unit="metric", disable=not progress) as bar:
+        for (seed, name), draw in draws.items():
+            bar.set_description(f"score {name}")
+            with clock.step(name):
+                if isinstance(draw, str):
+                    scores[seed, name] = Score({}, not_applicable=draw)
+                else:
+                    scores[seed, name] = tasks[name].metric.score(codes, draw.to(codes.device), tasks[name].settings)
+            bar.update()
+    return scores

@@ -1,0 +1,253 @@
+"""What `--model` and `evaluate` accept, made into one thing: a `Model` that maps images to codes or tokens."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from disbench import checkpoint, registry
+from disbench.errors import DisbenchError, UsageError, did_you_mean, first_line
+from disbench.settings import override
+from disbench.types import Images
+
+Array = Literal["torch", "numpy"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A representation ready to be called.
+
+    Args:
+        name: what records and tables call it.
+        call: Images -> Codes or Tokens, in torch or numpy as `array` says.
+        module: the torch module behind `call`, if one is known: it is put in eval mode and on the device.
+        content_hash: of config and tensors; None where they cannot be known.
+        train: how it was trained (train_seed, data set, ...), as far as known.
+        array: what `call` takes and returns.
+    """
+
+    name: str
+    call: Callable[[Any], Any]
+    module: nn.Module | None = None
+    content_hash: str | None = None
+    train: Mapping[str, Any] = field(default_factory=dict)
+    array: Array = "torch"
+
+    def __call__(self, images: Images) -> Any:
+        """Codes or Tokens of images float32 (n, c, h, w), as the model returns them."""
+        if self.array == "numpy":
+            return self.call(images.cpu().numpy())
+        return self.call(images)
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the module's parameters are; None without a module or without parameters."""
+        first = next(self.module.parameters(), None) if self.module is not None else None
+        return None if first is None else first.device
+
+    @contextlib.contextmanager
+    def ready(self, device: torch.device) -> Iterator[None]:
+        """In eval mode, on the device, without gradients; everything as before afterwards."""
+        modes = {m: m.training for m in self.module.modules()} if self.module is not None else {}
+        home = self.device
+        try:
+            if self.module is not None:
+                self.module.eval().to(device)
+            with torch.no_grad():
+                yield
+        finally:
+            for module, was_training in modes.items():
+                module.training = was_training
+            if self.module is not None and home is not None:
+                self.module.to(home)
+
+
+def load_model(source: Any, *, array: Array = "torch", trust: bool = False) -> Model:
+    """Make a `Model` of whatever stands for one.
+
+    Args:
+        source: a callable; a torch module, or one of its methods; the path of a checkpoint; the name of a shipped
+            checkpoint; `FILE.py:CALLABLE` or `PACKAGE.MODULE:CALLABLE`.
+        array: "numpy" if the callable takes and returns numpy arrays.
+        trust: load TorchScript and torch.export archives, which can run code.
+
+    Raises:
+        UsageError: nothing of this name or at this path.
+        DisbenchError: the file cannot be read, does not fit its model, or would run code when loaded.
+    """
+    if isinstance(source, Model):
+        return source
+    if isinstance(source, str | Path):
+        return _from_text(str(source), array, trust)
+    if not callable(source):
+        raise UsageError(
+            f"a model is a callable from images to codes, a path or a name; got {type(source).__name__}. "
+            "To score codes that exist already, use disbench.score_codes."
+        )
+    return _from_callable(source, array)
+
+
+def _from_callable(source: Callable[..., Any], array: Array, name: str | None = None) -> Model:
+    if isinstance(source, type):
+        raise UsageError(f"{source.__name__} is a class; give an instance of it, or a function from images to codes.")
+    owner = source if isinstance(source, nn.Module) else getattr(source, "__self__", None)
+    module = owner if isinstance(owner, nn.Module) else None
+    kind = getattr(source, "__qualname__", type(source).__qualname__)
+    digest = checkpoint.content_hash({"class": kind}, module.state_dict()) if module is not None else None
+    return Model(name or kind, source, module, digest, array=array)
+
+
+def _from_text(text: str, array: Array, trust: bool) -> Model:
+    shipped = registry.checkpoints()
+    if text in shipped:
+        return _from_checkpoint(shipped[text].path, text)
+    path = Path(text)
+    if path.is_dir() and (path / "ckpt.pt").is_file():
+        path = path / "ckpt.pt"
+    if path.is_file() and path.suffix != ".py":
+        return _from_archive(path) if trust and _is_archive(path) else _from_checkpoint(path, _name_of(path))
+    if ":" in text:
+        return _from_callable(
+            _import_callable(text), array, name=Path(text.rpartition(":")[0]).name + ":" + text.rpartition(":")[2]
+        )
+    if path.suffix == ".py":
+        raise UsageError(f"{text} is a Python file; name the callable in it, as {text}:CALLABLE.")
+    if path.suffix or "/" in text:
+        raise UsageError(f"there is no model file at {text}.")
+    if text in registry.models():
+        raise UsageError(
+            f"{text!r} is a kind of model, not a trained one; train it first: disbench train {text} --dataset NAME."
+        )
+    raise UsageError(
+        f"there is no model called {text!r}; {did_you_mean(text, shipped)} "
+        "A path of a checkpoint or FILE.py:CALLABLE will do as well."
+    )
+
+
+def _name_of(path: Path) -> str:
+    return path.resolve().parent.name if path.name == "ckpt.pt" else path.stem
+
+
+def _from_checkpoint(path: Path, name: str) -> Model:
+    if path.is_file() and _is_archive(path):
+        raise DisbenchError(
+            f"{path} is a TorchScript or torch.export archive, and loading one can run code; "
+            "if you trust where it came from, say so with --trust."
+        )
+    found = checkpoint.load(path)
+    entry = registry.pick("kind of model", found.model, registry.models())
+    module = entry.build(override(entry.config(), found.config))
+    weights = {key: value.float() if value.is_floating_point() else value for key, value in found.state_dict.items()}
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DisbenchError(
+            f"the tensors in {path} do not fit the model {found.model!r} that it names: {error}"
+        ) from error
+    module.to("cuda" if torch.cuda.is_available() else "cpu")
+    return Model(name, module, module, found.content_hash, dict(found.train))
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether the file is a TorchScript archive (it holds `code/`) or one of torch.export (it holds `models/`)."""
+    import zipfile
+
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(part in ("code", "models") for name in archive.namelist() for part in name.split("/")[1:2])
+
+
+def _from_archive(path: Path) -> Model:
+    try:
+        is_export = path.suffix == ".pt2"
+        module = torch.export.load(path).module() if is_export else torch.jit.load(path, map_location="cpu")
+    except Exception as error:
+        raise DisbenchError(f"{path} could not be loaded as an archive: {first_line(error)}") from error
+    digest = checkpoint.content_hash({"archive": path.suffix}, module.state_dict())
+    return Model(_name_of(path), module, None if is_export else module, digest)
+
+
+def _import_callable(text: str) -> Callable[..., Any]:
+    """What FILE.py:CALLABLE or PACKAGE.MODULE:CALLABLE names; runs the user's own code."""
+    where, _, attribute = text.rpartition(":")
+    try:
+        if where.endswith(".py"):
+            path = Path(where)
+            if not path.is_file():
+                raise UsageError(f"there is no Python file at {where}.")
+            module = _import_file(path)
+        else:
+            module = importlib.import_module(where)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise DisbenchError(f"importing {where} failed: {type(error).__name__}: {error}") from error
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise UsageError(
+                f"{where} has no {attribute!r}; {did_you_mean(part, [n for n in dir(found) if n[0] != '_'])}"
+            )
+        found = getattr(found, part)
+    if not callable(found):
+        raise UsageError(f"{text} is not callable; it is of type {type(found).__name__}.")
+    return found
+
+
+def _import_file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"disbench_user_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} cannot be imported as Python.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses in the file look themselves up
+    sys.path.insert(0, str(path.resolve().parent))  # so that it can import its neighbours
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def pick_device(model: Model, asked: str | torch.device | None) -> torch.device:
+    """The device to encode on: the one asked for, else the module's, else the CPU.
+
+    Raises:
+        UsageError: there is no such device here.
+    """
+    if asked is None:
+        return model.device or torch.device("cpu")
+    try:
+        device = torch.device(asked)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(f"device {str(asked)!r} cannot be used here: {first_line(error)}") from None
+    return device
+
+
+def as_tensor(output: Any) -> Tensor:
+    """A model's output as a tensor; numpy arrays and whatever converts to them will do."""
+    import numpy as np
+
+    if isinstance(output, Tensor):
+        return output.detach()
+    if isinstance(output, tuple | list | dict):
+        raise DisbenchError(
+            f"the model returned a {type(output).__name__}; expected one array of codes (n, d) or tokens (n, t, e). "
+            "Wrap it in a function that returns the codes alone."
+        )
+    try:
+        return torch.from_numpy(np.array(output))
+    except TypeError as error:
+        raise DisbenchError(
+            f"the model returned {type(output).__name__}; expected an array of codes (n, d)."
+        ) from error

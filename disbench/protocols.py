@@ -1,0 +1,129 @@
+"""Named settings: which metrics, with which sizes, so that two numbers of one protocol can stand side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from disbench import registry
+from disbench.errors import UsageError, did_you_mean
+from disbench.settings import override
+from disbench.types import Metric
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Metrics and the settings in which they differ from their defaults.
+
+    A protocol that gains a metric, or changes one, gets a higher version; the numbers of the others stand.
+    """
+
+    name: str
+    version: int
+    summary: str
+    settings: Mapping[str, Mapping[str, Any]]
+
+
+PROTOCOLS = {
+    p.name: p
+    for p in (
+        Protocol(
+            "locatello2019",
+            1,
+            "the sizes of the 2019 study (Locatello et al., arXiv 1811.12359)",
+            {"factor_vae": {}, "mig": {}, "dci": {}},
+        ),
+        Protocol(
+            "quick",
+            1,
+            "small draws, for a first look or inside a training loop; noisier, and comparable only with itself",
+            {
+                "factor_vae": {"num_variance_estimate": 1_000, "num_train": 300, "num_eval": 150},
+                "mig": {"num_train": 2_000},
+                "dci": {"num_train": 1_000, "num_test": 500},
+            },
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A metric to run, how, and which of its values were asked for."""
+
+    metric: Metric
+    settings: Any
+    values: tuple[str, ...]
+    by_name: bool
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A protocol with the user's choices applied: NAME+custom if a setting was changed."""
+
+    name: str
+    version: int
+    tasks: tuple[Task, ...] = field(default_factory=tuple)
+
+
+def resolve(name: str, asked: Iterable[str] | str | None = None, changes: Mapping[str, Any] | None = None) -> Resolved:
+    """The tasks of a protocol.
+
+    Args:
+        name: of the protocol.
+        asked: metrics or values (METRIC or METRIC.VALUE), a list or separated by commas; None for all.
+        changes: METRIC.SETTING -> value or its text.
+
+    Raises:
+        UsageError: an unknown protocol, metric, value or setting; a setting of a metric that does not run.
+    """
+    protocol = registry.pick("protocol", name, PROTOCOLS)
+    names = asked.split(",") if isinstance(asked, str) else asked
+    wanted = _wanted_values(protocol, [n.strip() for n in names] if names is not None else None)
+    per_metric: dict[str, dict[str, Any]] = {name: {} for name in wanted}
+    for path, value in (changes or {}).items():
+        owner, dot, setting = path.partition(".")
+        if not dot:
+            raise UsageError(f"{path!r} names no setting; expected METRIC.SETTING, as in mig.bins.")
+        if owner not in per_metric:
+            raise UsageError(
+                f"{path!r} is a setting of a metric that does not run here; {did_you_mean(owner, per_metric)}"
+            )
+        per_metric[owner][setting] = value
+    tasks, custom = [], False
+    for metric_name, values in wanted.items():
+        metric = registry.metrics()[metric_name]
+        standard = metric.settings(**protocol.settings[metric_name])
+        settings = override(standard, per_metric[metric_name], prefix=metric_name + ".")
+        custom |= settings != standard
+        tasks.append(Task(metric, settings, values, by_name=names is not None))
+    return Resolved(protocol.name + "+custom" * custom, protocol.version, tuple(tasks))
+
+
+def _wanted_values(protocol: Protocol, names: list[str] | None) -> dict[str, tuple[str, ...]]:
+    """Metric name -> the values asked for, in the protocol's order."""
+    owner = {value.name: metric for metric in protocol.settings for value in registry.metrics()[metric].values}
+    if names is None:
+        names = list(owner)
+    if not names:
+        raise UsageError("no metric was asked for; name at least one, or leave the choice out for all.")
+    chosen = set()
+    for name in names:
+        if name in protocol.settings:
+            chosen |= {value for value, metric in owner.items() if metric == name}
+        elif name in owner:
+            chosen.add(name)
+        elif name in registry.metrics():
+            raise UsageError(
+                f"protocol {protocol.name!r} has no metric {name!r}; it has {', '.join(protocol.settings)}."
+            )
+        else:
+            raise UsageError(
+                f"there is no metric or value called {name!r}; {did_you_mean(name, [*owner, *protocol.settings])}"
+            )
+    wanted: dict[str, tuple[str, ...]] = {}
+    for value, metric in owner.items():
+        if value in chosen:
+            wanted[metric] = (*wanted.get(metric, ()), value)
+    return wanted

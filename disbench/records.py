@@ -1,0 +1,191 @@
+"""The result record: one self-contained JSON line per evaluation.
+
+schema      "disbench.record/1"
+key         what may share a column: protocol, data set and its content hash, per metric its version, settings and
+            the identity hash of its numbers, and the reducer
+identity    sha256 of the key
+model       name, content hash, and how it was trained, as far as known
+sample      eval seeds, sha256 of every drawn index, how many images were asked for, encoded and probed
+scores      by value name: value, status, reason; with repeats also the mean's 95 % interval and each repeat
+details     by metric: the small matrices behind its numbers, of the first eval seed
+run         versions, device, seconds of each step, command, time
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from disbench.errors import DisbenchError, UsageError
+
+SCHEMA = "disbench.record/1"
+_PARTS = ("schema", "key", "identity", "model", "sample", "scores", "details", "run")
+
+
+def identity(key: Mapping[str, Any]) -> str:
+    """sha256 of a key, written in one way only."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def make_key(
+    protocol: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    metrics: Mapping[str, Mapping[str, Any]],
+    reducer: str | None,
+) -> dict[str, Any]:
+    """The key of a record; every metric gets the identity of its own numbers.
+
+    Args:
+        protocol: name and version. The version says what a protocol runs and is no part of a number's identity.
+        dataset: name and content hash.
+        metrics: by name: version and settings.
+        reducer: name, or None.
+    """
+    own = {
+        name: identity(
+            {"protocol": protocol["name"], "dataset": dataset, "metric": name, "reducer": reducer, **description}
+        )
+        for name, description in metrics.items()
+    }
+    described = {name: {**description, "identity": own[name]} for name, description in metrics.items()}
+    return {"protocol": dict(protocol), "dataset": dict(dataset), "metrics": described, "reducer": reducer}
+
+
+def run_info(device: str, seconds: Mapping[str, float], command: str) -> dict[str, Any]:
+    """What the run part of a record says about this machine and moment."""
+    import joblib
+    import numpy
+    import sklearn
+    import torch
+
+    import disbench
+
+    return {
+        "versions": {
+            "disbench": disbench.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+            "scikit-learn": sklearn.__version__,
+            "joblib": joblib.__version__,
+        },
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "seconds": {step: round(value, 3) for step, value in seconds.items()},
+        "command": command,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def to_line(record: Mapping[str, Any]) -> str:
+    """The record as one line of strict JSON, without the line's end."""
+    return json.dumps(record, allow_nan=False, ensure_ascii=False)
+
+
+def validate(record: Any) -> None:
+    """Check a record that was read.
+
+    Raises:
+        DisbenchError: it is of another schema, lacks a part, or its identity does not fit its key.
+    """
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        found = record.get("schema") if isinstance(record, dict) else type(record).__name__
+        raise DisbenchError(
+            f"expected a record of schema {SCHEMA!r}, found {found!r}; a newer disbench may have written it."
+        )
+    if missing := [part for part in _PARTS if part not in record]:
+        raise DisbenchError(f"the record lacks {', '.join(missing)}.")
+    if record["identity"] != identity(record["key"]):
+        raise DisbenchError("the record's identity hash does not fit its key: it was edited.")
+
+
+class RecordFile:
+    """A file of records, opened before work starts; lines are appended whole.
+
+    Two processes can append to one file: each line is one write under a lock, on disk before `append` returns.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise UsageError(f"{self.path} cannot be opened for writing: {error.strerror}.") from None
+
+    def __enter__(self) -> RecordFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+        if not self.path.stat().st_size:  # nothing came of it
+            self.path.unlink()
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add a record as one line; a truncated last line that an earlier crash left is closed first."""
+        line = (to_line(record) + "\n").encode()
+        with _locked(self._descriptor):
+            size = os.fstat(self._descriptor).st_size
+            if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
+                line = b"\n" + line
+            os.write(self._descriptor, line)
+            os.fsync(self._descriptor)
+
+    def find(self, identity: str, model_hash: str | None, eval_seeds: list[int]) -> dict[str, Any] | None:
+        """The latest record of the same numbers of the same model; None for a model without a content hash."""
+        if model_hash is None:
+            return None
+        found = None
+        for record in read(self.path):
+            if (record["identity"], record["model"]["content_hash"], record["sample"]["eval_seeds"]) == (
+                identity,
+                model_hash,
+                eval_seeds,
+            ):
+                found = record
+        return found
+
+
+@contextlib.contextmanager
+def _locked(descriptor: int) -> Iterator[None]:
+    """An exclusive lock on an open file, where the system has them."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: an O_APPEND write of one line has to do
+        yield
+        return
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def read(path: str | Path) -> Iterator[dict[str, Any]]:
+    """The valid records of a file, in order; a truncated line is passed over, as a crash can leave one.
+
+    Raises:
+        UsageError: there is no such file.
+        DisbenchError: a whole line is not a valid record.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        try:
+            validate(record)
+        except DisbenchError as error:
+            raise DisbenchError(f"{path}, line {number}: {error}") from None
+        yield record

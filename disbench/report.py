@@ -1,0 +1,197 @@
+"""A Report: the record of one evaluation, as numbers, a data frame and text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any, Literal
+
+from disbench import registry
+from disbench.protocols import Resolved
+from disbench.records import SCHEMA, identity, to_line
+from disbench.types import Score, ValueSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Status = Literal["ok", "undefined", "not applicable"]
+
+
+@dataclass(frozen=True)
+class Value:
+    """One reported number.
+
+    Args:
+        spec: name, meaning, range and direction.
+        value: the number, the mean over eval seeds if there are several; None unless the status is `ok`.
+        status: `ok`; `undefined`: it has no value on these codes; `not applicable`: these rows cannot carry it.
+        reason: why the status is not `ok`.
+        std: standard deviation over eval seeds (ddof 1); None with a single one. Spread over training seeds is
+            something else, and no single report can know it.
+        interval: 95 % confidence interval of the mean over eval seeds (Student's t); None with a single one.
+        asked_by_name: whether `not applicable` is a failure.
+    """
+
+    spec: ValueSpec
+    value: float | None
+    status: Status
+    reason: str = ""
+    std: float | None = None
+    interval: tuple[float, float] | None = None
+    asked_by_name: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether something that was asked for is missing."""
+        return self.status == "undefined" or (self.status == "not applicable" and self.asked_by_name)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `evaluate` and `score_codes` return. `record` is the whole of it, as JSON-able primitives."""
+
+    record: Mapping[str, Any]
+
+    @classmethod
+    def of_scores(
+        cls,
+        resolved: Resolved,
+        key: Mapping[str, Any],
+        model: Mapping[str, Any],
+        sample: Mapping[str, Any],
+        scores: Mapping[tuple[int, str], Score],
+        run: Mapping[str, Any],
+    ) -> Report:
+        """Gather the scores of every eval seed and metric into a record; see `disbench.records` for its parts."""
+        entries, details = {}, {}
+        for task in resolved.tasks:
+            found = [scores[seed, task.metric.name] for seed in sample["eval_seeds"]]
+            details[task.metric.name] = dict(found[0].details)
+            for name in task.values:
+                entries[name] = {**_over_seeds(name, found), "asked_by_name": task.by_name}
+        record = {
+            "schema": SCHEMA,
+            "key": key,
+            "identity": identity(key),
+            "model": model,
+            "sample": sample,
+            "scores": entries,
+            "details": details,
+            "run": run,
+        }
+        return cls(record)
+
+    @cached_property
+    def values(self) -> Mapping[str, Value]:
+        """Every value with its status, by name."""
+        specs = {v.name: v for name in self.record["key"]["metrics"] for v in registry.metrics()[name].values}
+        return {
+            name: Value(
+                specs[name],
+                entry["value"],
+                entry["status"],
+                entry["reason"],
+                entry.get("std"),
+                tuple(entry["interval"]) if "interval" in entry else None,
+                entry["asked_by_name"],
+            )
+            for name, entry in self.record["scores"].items()
+        }
+
+    @property
+    def scores(self) -> Mapping[str, float | None]:
+        """Numbers by name, None where the status is not `ok`: `report.scores["mig"]`."""
+        return {name: value.value for name, value in self.values.items()}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every value that was asked for was computed."""
+        return not any(value.failed for value in self.values.values())
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The matrices behind the numbers, by metric; of the first eval seed."""
+        return self.record["details"]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per value, indexed by its name."""
+        import pandas as pd
+
+        rows = [
+            {
+                "name": name,
+                "value": v.value,
+                "status": v.status,
+                "reason": v.reason,
+                "std": v.std,
+                "interval_low": v.interval[0] if v.interval else None,
+                "interval_high": v.interval[1] if v.interval else None,
+                "low": v.spec.low,
+                "high": v.spec.high,
+                "direction": v.spec.direction,
+                "meaning": v.spec.meaning,
+            }
+            for name, v in self.values.items()
+        ]
+        return pd.DataFrame(rows).set_index("name")
+
+    def to_json(self) -> str:
+        """The record, as one line."""
+        return to_line(self.record)
+
+    def __str__(self) -> str:
+        record, sample = self.record, self.record["sample"]
+        seeds = sample["eval_seeds"]
+        head = (
+            f"{record['model']['name']} on {record['key']['dataset']['name']}, "
+            f"protocol {record['key']['protocol']['name']}, "
+            + (f"eval seed {seeds[0]}" if len(seeds) == 1 else f"mean of eval seeds {seeds[0]} ... {seeds[-1]}")
+        )
+        return "\n".join([head, "", self._table(), *self._remarks(), "", self._effort()])
+
+    def _table(self) -> str:
+        from tabulate import tabulate
+
+        repeated = len(self.record["sample"]["eval_seeds"]) > 1
+        rows = []
+        for name, v in self.values.items():
+            row = [name, f"{v.value:.4f}" if v.value is not None else v.status]
+            if repeated:
+                row.append(f"{v.interval[0]:.4f} ... {v.interval[1]:.4f}" if v.interval else "")
+            better = {"higher": "higher is better", "lower": "lower is better"}[v.spec.direction]
+            rows.append([*row, f"{v.spec.low:g} ... {v.spec.high:g}", better, v.spec.meaning])
+        headers = ["value", "score", *(["95 % interval"] if repeated else []), "range", "direction", "meaning"]
+        return tabulate(rows, headers=headers, disable_numparse=True, colalign=("left", "right"))
+
+    def _remarks(self) -> list[str]:
+        missing = [f"{name} is {v.status}: {v.reason}." for name, v in self.values.items() if v.status != "ok"]
+        return ["", *missing] if missing else []
+
+    def _effort(self) -> str:
+        sample = self.record["sample"]
+        seconds = self.record["run"]["seconds"]
+        steps = ", ".join(f"{step} {value:.1f}" for step, value in seconds.items())
+        lines = [f"seconds  {steps}; total {sum(seconds.values()):.1f}"]
+        if sample["n_encoded"]:
+            images = f"{sample['n_encoded']:,} encoded once each for the {sample['n_asked']:,} that the draws ask for"
+            lines.insert(0, f"images   {images} (and a probe of {sample['n_probe']} encoded again)")
+        return "\n".join(lines)
+
+
+def _over_seeds(name: str, scores: Sequence[Score]) -> dict[str, Any]:
+    """A value's entry in the record: over several eval seeds the mean; undefined if it is for any of them."""
+    for score in scores:
+        status = "not applicable" if score.not_applicable else "undefined"
+        if reason := score.not_applicable or score.undefined.get(name):
+            return {"value": None, "status": status, "reason": reason}
+    values = [score.values[name] for score in scores]
+    entry: dict[str, Any] = {"value": fmean(values), "status": "ok", "reason": ""}
+    if len(values) > 1:
+        from scipy.stats import t
+
+        std = stdev(values)
+        half = float(t.ppf(0.975, len(values) - 1)) * std / len(values) ** 0.5
+        entry |= {"std": std, "interval": [entry["value"] - half, entry["value"] + half], "repeats": values}
+    return entry

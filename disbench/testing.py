@@ -1,0 +1,171 @@
+"""What our own tests run on every metric, data set and representation, for third parties to run on theirs.
+
+    from disbench.testing import check_metric
+    def test_my_metric():
+        check_metric(my_metric.METRIC, settings={"num_train": 200})
+
+Each check raises AssertionError with a sentence that says what is missing or wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Generator
+
+from disbench.encode import Encoder
+from disbench.models import load_model, pick_device
+from disbench.settings import override
+from disbench.types import INVARIANCES, Codes, Dataset, DatasetSpec, Draw, Factor, FactorSpace, Metric
+
+SECTIONS = ("Args:", "Returns:", "Undefined when:", "Source:", "Matches:", "Differs from:")
+SPACE = FactorSpace((Factor("a", 6), Factor("b", 5), Factor("c", 8)))
+
+Transform = Callable[[Codes, Draw, Generator], tuple[Codes, Draw]]
+
+
+def _permute_samples(codes: Codes, draw: Draw, generator: Generator) -> tuple[Codes, Draw]:
+    order = {part: torch.randperm(len(index), generator=generator) for part, index in draw.indices.items()}
+    indices = {part: index[order[part]] for part, index in draw.indices.items()}
+    labels = {part: values[order[part]] for part, values in draw.labels.items()}
+    return codes, dataclasses.replace(draw, indices=indices, labels=labels)
+
+
+def _permute_codes(codes: Codes, draw: Draw, generator: Generator) -> tuple[Codes, Draw]:
+    return codes[:, torch.randperm(codes.shape[1], generator=generator)], draw
+
+
+def _scale_codes(codes: Codes, draw: Draw, generator: Generator) -> tuple[Codes, Draw]:
+    """By powers of two, so that rounding has no part in it."""
+    return codes * 2.0 ** torch.randint(4, (codes.shape[1],), generator=generator), draw
+
+
+def _add_dead_code(codes: Codes, draw: Draw, generator: Generator) -> tuple[Codes, Draw]:
+    at = int(torch.randint(codes.shape[1] + 1, (), generator=generator))
+    return torch.cat([codes[:, :at], torch.zeros(len(codes), 1).to(codes), codes[:, at:]], dim=1), draw
+
+
+TRANSFORMS: Mapping[str, Transform] = {
+    "permuting samples": _permute_samples,
+    "permuting codes": _permute_codes,
+    "scaling codes": _scale_codes,
+    "adding a dead code": _add_dead_code,
+}
+
+
+def check_metric(metric: Metric, settings: Mapping[str, Any] | None = None, seed: int = 0) -> None:
+    """Check a metric's specification, its docstring, and that draw() and score() keep their promises.
+
+    Args:
+        metric: the module's METRIC.
+        settings: changes that make it small enough for a test.
+        seed: of the codes and draws it is tried on.
+    """
+    _check_metric_spec(metric)
+    sizes = override(metric.settings(), settings or {})
+    draws = [metric.draw(SPACE, sizes, Generator().manual_seed(seed)) for _ in range(2)]
+    for part, index in draws[0].indices.items():
+        assert index.dtype == torch.int64, f"{metric.name}: indices of part {part!r} are {index.dtype}, not int64"
+        assert 0 <= int(index.min()) <= int(index.max()) < len(SPACE), f"{metric.name}: part {part!r} leaves the space"
+        assert torch.equal(index, draws[1].indices[part]), f"{metric.name}: the same generator gave another draw"
+    check_score(metric, codes_of_space(seed), draws[0], sizes, seed)
+
+
+def codes_of_space(seed: int) -> Codes:
+    """A table of codes for SPACE: two factors in one code each, mixed and noisy ones beside them."""
+    generator = Generator().manual_seed(seed)
+    values = SPACE.values(torch.arange(len(SPACE))).float()
+    mix = torch.randn(SPACE.n_factors, 3, generator=generator)
+    codes = torch.cat([values[:, :2], values @ mix], dim=1)
+    return 2 * codes + torch.randn(codes.shape, generator=generator)
+
+
+def check_score(metric: Metric, codes: Codes, draw: Draw, settings: Any, seed: int = 0) -> None:
+    """Check that every value is there, within its range or undefined with a reason, and not moved by what may not."""
+    found = metric.score(codes, draw, settings)
+    names = {value.name for value in metric.values}
+    assert found.values.keys() | found.undefined.keys() == names, f"{metric.name}: values are missing or unannounced"
+    assert not found.values.keys() & found.undefined.keys(), f"{metric.name}: a value is both there and undefined"
+    assert all(found.undefined.values()), f"{metric.name}: a value is undefined without a reason"
+    for value in metric.values:
+        if value.name not in found.values:
+            continue
+        number = found.values[value.name]
+        assert isinstance(number, float), f"{value.name} is of type {type(number).__name__}, not float"
+        assert value.low <= number <= value.high, f"{value.name} is {number}, outside {value.low} ... {value.high}"
+        for change in sorted(value.invariant_to):
+            other = metric.score(*TRANSFORMS[change](codes, draw, Generator().manual_seed(seed)), settings)
+            moved = other.values.get(value.name, float("nan"))
+            assert abs(moved - number) <= metric.tolerance, f"{change} moves {value.name} from {number} to {moved}"
+
+
+def _check_metric_spec(metric: Metric) -> None:
+    name = metric.name
+    assert name.isidentifier(), f"{name!r} cannot be a function's name"
+    assert metric.version >= 1, f"{name}: versions start at 1"
+    assert metric.citation.startswith("@"), f"{name}: the citation is not BibTeX"
+    assert metric.needs in ("samples", "interventions"), f"{name}: needs {metric.needs!r} is neither of the two"
+    assert metric.values, f"{name} has no values"
+    for value in metric.values:
+        assert value.name == name or value.name.startswith(f"{name}."), f"{value.name} is not METRIC or METRIC.VALUE"
+        assert value.meaning, f"{value.name} does not say what it means"
+        assert value.low < value.high, f"{value.name} has an empty range"
+        assert value.invariant_to <= INVARIANCES, f"{value.name} names an unknown invariance"
+    assert dataclasses.is_dataclass(metric.settings), f"{name}: settings are not a dataclass"
+    metric.settings()  # every field has a default
+    module = sys.modules[metric.score.__module__]
+    plain = getattr(module, name, None)
+    assert callable(plain), f"{module.__name__} lacks the plain function {name}()"
+    text = inspect.getdoc(plain) or ""
+    missing = [section for section in SECTIONS if section not in text]
+    assert not missing, f"the docstring of {name}() lacks {', '.join(missing)}"
+
+
+def check_dataset(dataset: Dataset, n_images: int = 64) -> None:
+    """Check a data set's specification, the shape and type of what it serves, and that an index is one image."""
+    spec = dataset.spec
+    _check_dataset_spec(spec)
+    if spec.kind == "grid":
+        assert len(dataset) == len(spec.space), (
+            f"{spec.name} has {len(dataset)} images for {len(spec.space)} combinations"
+        )
+    index = torch.randint(len(dataset), (n_images,), generator=Generator().manual_seed(0))
+    factors, images = dataset.factors(index), dataset.images(index)
+    assert factors.dtype == torch.int64, f"{spec.name}: factors are {factors.dtype}, not int64"
+    assert factors.shape == (n_images, spec.space.n_factors), f"{spec.name}: factors have shape {tuple(factors.shape)}"
+    if spec.kind == "grid":
+        assert torch.equal(spec.space.index(factors), index), f"{spec.name}: factors do not lead back to the index"
+    assert images.dtype == torch.uint8, f"{spec.name}: images are {images.dtype}, not uint8"
+    assert images.shape == (n_images, *spec.image_shape), f"{spec.name}: images have shape {tuple(images.shape)}"
+    one_by_one = torch.cat([dataset.images(index[i : i + 1]) for i in range(n_images)])
+    assert torch.equal(one_by_one, images), f"{spec.name}: an image depends on the others asked for with it"
+    assert len(dataset.content_hash) == 64, f"{spec.name}: the content hash is not a sha256"
+
+
+def _check_dataset_spec(spec: DatasetSpec) -> None:
+    for field in ("name", "summary", "licence", "citation", "homepage"):
+        assert getattr(spec, field), f"{spec.name}: the specification lacks {field}"
+    assert spec.citation.startswith("@"), f"{spec.name}: the citation is not BibTeX"
+
+
+def check_representation(model: Any, dataset: Dataset, n_images: int = 64, **options: Any) -> None:
+    """Check that a model can be scored: codes of the right shape, finite, and independent of the batch.
+
+    Args:
+        model: whatever `disbench.evaluate` takes.
+        dataset: serves the images.
+        n_images: how many to try.
+        options: of `disbench.load_model`.
+
+    Raises:
+        DisbenchError: what `evaluate` would raise, too.
+    """
+    loaded = load_model(model, **options)
+    index = torch.randperm(len(dataset), generator=Generator().manual_seed(0))[:n_images].sort().values
+    codes = Encoder(loaded, dataset, pick_device(loaded, None)).table(index)
+    assert codes.shape[0] == len(index), "a row of codes is missing"
