@@ -1,0 +1,302 @@
+"""The command line: parses, calls the API, prints. stdout carries data only, stderr progress and messages."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from disbench import __version__
+from disbench.errors import DisbenchError, UsageError
+
+EXIT_CODES = """exit status:
+  0   every value that was asked for was computed
+  1   something failed, or a value is undefined
+  2   wrong usage: an unknown name, option or file
+  130 interrupted
+"""
+
+MAIN_EXAMPLES = """examples:
+  disbench score --model beta_vae-rooms3d --dataset rooms3d --protocol quick
+  disbench score --model my_model.py:encode --dataset dsprites_regen
+  disbench score --codes codes.npz
+  disbench datasets show rooms3d --out rooms3d.png
+  disbench train beta_vae --dataset rooms3d --steps 15000
+
+environment:
+  DISBENCH_DATA    folder with data files, for data sets that need any
+  DISBENCH_CACHE   folder for prepared files; by default in the user's cache folder
+
+"""
+
+SCORE_EXAMPLES = """a model is one of
+  NAME                      a shipped checkpoint: disbench list models
+  PATH                      a checkpoint, or a run folder that `disbench train` made
+  FILE.py:CALLABLE          your own: from images float32 (n, c, h, w) in [0, 1]
+  PACKAGE.MODULE:CALLABLE   to codes (n, d), or tokens (n, t, e) with --reducer
+
+examples:
+  disbench score --model beta_vae-rooms3d --dataset rooms3d --protocol quick
+  disbench score --model model.py:encode --dataset rooms3d --metrics mig,dci --out results.jsonl
+  disbench score --model model.py:encode --dataset rooms3d --input-range -1,1 --repeats 5
+  disbench score --codes codes.npz --set mig.bins=30
+
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    words = _join_input_range(list(sys.argv[1:] if argv is None else argv))
+    arguments = _parser().parse_args(words)
+    arguments.command = "disbench " + shlex.join(words)
+    try:
+        status = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        print("disbench: interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if arguments.debug:
+            traceback.print_exc()
+        elif isinstance(error, DisbenchError):
+            print(f"disbench: {error}", file=sys.stderr)
+        else:
+            print(f"disbench: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def _join_input_range(words: list[str]) -> list[str]:
+    """`--input-range -1,1` -> `--input-range=-1,1`, as argparse takes a word that begins with a dash for an option."""
+    if "--input-range" in words[:-1]:
+        at = words.index("--input-range")
+        words[at : at + 2] = [f"--input-range={words[at + 1]}"]
+    return words
+
+
+def _parser() -> argparse.ArgumentParser:
+    shape = argparse.RawDescriptionHelpFormatter
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--debug", action="store_true", help="show a traceback when something fails")
+    parser = argparse.ArgumentParser(
+        prog="disbench",
+        description="Benchmarks for disentangled representations: score a model against data sets with known factors.",
+        epilog=MAIN_EXAMPLES + EXIT_CODES,
+        formatter_class=shape,
+        parents=[shared],
+    )
+    parser.add_argument("--version", action="version", version=f"disbench {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_score(commands.add_parser(
+        "score", parents=[shared], formatter_class=shape, epilog=SCORE_EXAMPLES + EXIT_CODES,
+        help="score a model, or codes that exist already",
+        description="Score a representation: encode every image that the metrics need once, print a table of scores.",
+    ))  # fmt: skip
+    _add_train(commands.add_parser(
+        "train", parents=[shared], formatter_class=shape, epilog=EXIT_CODES,
+        help="train a reference model",
+        description="Train a reference model; the run folder gets config.json, stats.jsonl and ckpt.pt. "
+        "Prints the path of the checkpoint.",
+    ))  # fmt: skip
+    _add_list(commands.add_parser(
+        "list", parents=[shared], formatter_class=shape,
+        help="list metrics, data sets, models or protocols", description="List what there is, one line each.",
+    ))  # fmt: skip
+    _add_datasets(commands.add_parser("datasets", help="look at a data set", description="Look at a data set."), shared)
+    return parser
+
+
+def _add_score(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_argument_group("what to score")
+    source = what.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", metavar="MODEL", help="a name, a path or FILE.py:CALLABLE, see below")
+    source.add_argument(
+        "--codes", metavar="FILE.npz", help="arrays codes (n, d), factors (n, k), optionally test_codes, test_factors"
+    )
+    what.add_argument("--dataset", metavar="NAME", help="needed with --model: disbench list datasets")
+    what.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files, where it needs any")
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--protocol", default="locatello2019", metavar="NAME", help="named settings (default: %(default)s)"
+    )
+    how.add_argument("--metrics", metavar="A,B", help="metrics or values, as mig,dci.completeness (default: all)")
+    how.add_argument(
+        "--set", action="append", default=[], metavar="METRIC.SETTING=VALUE",
+        help="change a setting, as mig.bins=30; the protocol is then called NAME+custom; may be repeated",
+    )  # fmt: skip
+    how.add_argument("--eval-seed", type=int, default=0, metavar="S", help="seed of the draws (default: %(default)s)")
+    how.add_argument("--repeats", type=int, default=1, metavar="R", help="eval seeds to average over (default: 1)")
+    how.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 ... (default: a GPU if torch sees one)")
+    how.add_argument("--batch-size", type=int, metavar="N", help="images per call of the model")
+    how.add_argument("--reducer", metavar="NAME", help="makes codes of tokens: pca or flatten")
+    how.add_argument("--array", choices=("torch", "numpy"), default="torch", help="what a callable takes and returns")
+    how.add_argument(
+        "--input-range", metavar="LOW,HIGH", default="0,1", help="what the model expects of images (default: 0,1)"
+    )
+    how.add_argument(
+        "--trust", action="store_true", help="load TorchScript or torch.export archives, which can run code"
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="FILE.jsonl", help="append the record; what is there already is not run again")
+    output.add_argument("--rerun", action="store_true", help="run even if --out has the record already")
+    output.add_argument("--codes-out", metavar="FILE.npz", help="keep the table of codes: codes, factors, index")
+    output.add_argument("--json", action="store_true", help="print the record on one line instead of the table")
+    parser.set_defaults(run=_score)
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    if arguments.model and not arguments.dataset:
+        raise UsageError("--model needs a --dataset to be scored on: disbench list datasets.")
+    if arguments.codes and (arguments.dataset or arguments.codes_out):
+        raise UsageError("--codes brings its own factors; leave out --dataset and --codes-out.")
+    from disbench.evaluation import evaluate, score_codes
+    from disbench.files import replacing
+    from disbench.records import RecordFile
+    from disbench.registry import load_dataset
+    from disbench.rows import read_npz
+    from disbench.settings import parse_pairs
+
+    with ExitStack() as files:
+        out = files.enter_context(RecordFile(arguments.out)) if arguments.out else None
+        common: dict[str, Any] = {
+            "protocol": arguments.protocol,
+            "metrics": arguments.metrics,
+            "eval_seed": arguments.eval_seed,
+            "repeats": arguments.repeats,
+            "settings": parse_pairs(arguments.set),
+            "out": out,
+            "rerun": arguments.rerun,
+            "command": arguments.command,
+            "progress": True,
+        }
+        if arguments.codes:
+            arrays = read_npz(arguments.codes)
+            report = score_codes(arrays.pop("codes"), arrays.pop("factors"), **arrays, **common)  # type: ignore[arg-type]
+        else:
+            report = evaluate(
+                arguments.model,
+                load_dataset(arguments.dataset, arguments.data_dir),
+                device=arguments.device,
+                batch_size=arguments.batch_size,
+                reducer=arguments.reducer,
+                array=arguments.array,
+                input_range=_range(arguments.input_range),
+                trust=arguments.trust,
+                codes_out=files.enter_context(replacing(arguments.codes_out)) if arguments.codes_out else None,
+                **common,
+            )
+    print(report.to_json() if arguments.json else report)
+    return 0 if report.complete else 1
+
+
+def _range(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--input-range is LOW,HIGH, as -1,1; got {text!r}.") from None
+    if not low < high:
+        raise UsageError(f"--input-range must rise from LOW to HIGH; got {text!r}.")
+    return low, high
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="kind of model: disbench list models")
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="disbench list datasets")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files, where it needs any")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change the model's config; may be repeated"
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="short for --set steps=N")
+    parser.add_argument("--train-seed", type=int, default=0, metavar="S", help="seed (default: %(default)s)")
+    parser.add_argument(
+        "--out", default="runs", metavar="DIR", help="folder for the run's folder (default: %(default)s)"
+    )
+    parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda ... (default: %(default)s)")
+    parser.set_defaults(run=_train)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from disbench import registry
+    from disbench.settings import override, parse_pairs
+
+    entry = registry.pick("kind of model", arguments.model, registry.models())
+    if entry.train is None:
+        raise UsageError(f"{arguments.model!r} cannot be trained here.")
+    changes = parse_pairs(arguments.set) | ({} if arguments.steps is None else {"steps": str(arguments.steps)})
+    path = entry.train(
+        arguments.model,
+        override(entry.config(), changes),
+        registry.load_dataset(arguments.dataset, arguments.data_dir),
+        train_seed=arguments.train_seed,
+        out=Path(arguments.out) / f"{arguments.model}-{arguments.dataset}-seed{arguments.train_seed}",
+        device=arguments.device,
+        command=arguments.command,
+    )
+    print(path)
+    return 0
+
+
+def _add_list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=("metrics", "datasets", "models", "protocols"))
+    parser.set_defaults(run=_list)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from tabulate import tabulate
+
+    from disbench import registry
+
+    if arguments.what == "metrics":
+        headers = ["value", "version", "range", "direction", "needs", "meaning"]
+        rows = [
+            [v.name, m.version, f"{v.low:g} ... {v.high:g}", v.direction, m.needs, v.meaning]
+            for m in registry.metrics().values()
+            for v in m.values
+        ]
+    elif arguments.what == "datasets":
+        headers, rows = ["data set", "about"], [[name, e.summary] for name, e in registry.datasets().items()]
+    elif arguments.what == "models":
+        headers = ["model", "use", "about"]
+        rows = [[name, "disbench score --model", e.summary] for name, e in registry.checkpoints().items()]
+        rows += [[name, "disbench train", e.summary] for name, e in registry.models().items()]
+    else:
+        from disbench.protocols import PROTOCOLS
+
+        headers = ["protocol", "version", "metrics", "about"]
+        rows = [[p.name, p.version, ", ".join(p.settings), p.summary] for p in PROTOCOLS.values()]
+    print(tabulate(rows, headers=headers, disable_numparse=True))
+    return 0
+
+
+def _add_datasets(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    show = commands.add_parser(
+        "show", parents=[shared], help="draw samples and a traversal of every factor",
+        description="Draw a sheet: random samples, then one row per factor in which it alone changes.",
+    )  # fmt: skip
+    show.add_argument("name", metavar="NAME", help="disbench list datasets")
+    show.add_argument("--out", required=True, metavar="FILE.png", help="where to write the sheet")
+    show.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files, where it needs any")
+    show.add_argument("--seed", type=int, default=0, metavar="S", help="which samples (default: %(default)s)")
+    show.set_defaults(run=_show)
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from disbench.pictures import samples_and_traversals, save_png
+    from disbench.registry import load_dataset
+
+    save_png(
+        samples_and_traversals(load_dataset(arguments.name, arguments.data_dir), seed=arguments.seed), arguments.out
+    )
+    print(arguments.out)
+    return 0
