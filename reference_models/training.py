@@ -1,0 +1,131 @@
+"""The one training loop. A run folder holds config.json, stats.jsonl (readable while it runs) and ckpt.pt."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from tqdm import tqdm
+
+import disbench
+from disbench import checkpoint, registry
+from disbench.errors import DisbenchError
+from disbench.types import Dataset, Images
+
+STATS_EVERY = 100  # steps
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What every reference model can be told; the defaults are the 2019 study's."""
+
+    steps: int = 300_000  # optimiser steps
+    batch_size: int = 64  # images a step
+    learning_rate: float = 1e-4  # of Adam, constant
+    n_channels: int = 3  # of the images; the data set decides
+    n_codes: int = 10  # dimensions of the code
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise DisbenchError(f"{name} must be positive; got {getattr(self, name)}.")
+
+
+def train(
+    name: str,
+    config: TrainConfig,
+    dataset: Dataset,
+    *,
+    train_seed: int,
+    out: Path,
+    device: str = "cpu",
+    command: str = "",
+    progress: bool = True,
+) -> Path:
+    """Train a model on uniform draws (with replacement) from a data set, and write its checkpoint.
+
+    Args:
+        name: the model's name in the registry.
+        config: the model's Config.
+        dataset: serves the images.
+        train_seed: of initialisation, draws and noise.
+        out: the run folder; made if it is not there. A folder that holds a run already is refused.
+        device: where torch computes.
+        command: recorded in the checkpoint.
+        progress: show a bar on stderr.
+
+    Returns:
+        The path of ckpt.pt.
+    """
+    model, config = _build(name, config, dataset, train_seed)
+    model.to(device)
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    generator = Generator().manual_seed(train_seed)
+    path = out / "ckpt.pt"
+    if path.exists():
+        raise DisbenchError(f"{out} holds a finished run already; name another folder with --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.json").write_text(json.dumps({"model": name, **dataclasses.asdict(config)}, indent=1) + "\n")
+
+    started = time.perf_counter()
+    bar = tqdm(range(config.steps), desc=f"train {name}", unit="step", disable=not progress)
+    with open(out / "stats.jsonl", "w") as stats:
+        for step in bar:
+            images = draw_batch(dataset, config.batch_size, generator).to(device)
+            noise = torch.randn(config.batch_size, config.n_codes, generator=generator).to(device)
+            terms = model.loss(to_floats(images), noise)
+            optimiser.zero_grad(set_to_none=True)
+            terms["loss"].backward()
+            optimiser.step()
+            if (step + 1) % STATS_EVERY == 0 or step + 1 == config.steps:
+                _note(terms, step + 1, config, started, stats, bar)
+
+    trained = {
+        "dataset": dataset.spec.name,
+        "dataset_hash": dataset.content_hash,
+        "train_seed": train_seed,
+        "steps": config.steps,
+        "command": command,
+        "versions": {"disbench": disbench.__version__, "torch": torch.__version__},
+    }
+    # Half precision: as small as a shipped file should be, and what is scored is what is kept.
+    weights = {key: value.detach().cpu().half() for key, value in model.state_dict().items()}
+    checkpoint.save(checkpoint.Checkpoint(name, dataclasses.asdict(config), weights, trained), path)
+    return path
+
+
+def _build(name: str, config: TrainConfig, dataset: Dataset, train_seed: int) -> tuple[Any, TrainConfig]:
+    """The untrained model, and its config with the number of channels that the data set has."""
+    *size, n_channels = dataset.spec.image_shape
+    if size != [64, 64]:
+        raise DisbenchError(f"{name} takes images of 64 x 64 pixels; {dataset.spec.name} has {size[0]} x {size[1]}.")
+    config = dataclasses.replace(config, n_channels=n_channels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(train_seed)
+        return registry.models()[name].build(config), config
+
+
+def draw_batch(dataset: Dataset, n: int, generator: Generator) -> Tensor:
+    """Pixels of n images drawn uniformly with replacement."""
+    return dataset.images(torch.randint(len(dataset), (n,), generator=generator))
+
+
+def to_floats(pixels: Tensor) -> Images:
+    """Pixels uint8 (n, h, w, c) -> Images float32 (n, c, h, w) in [0, 1]."""
+    return pixels.permute(0, 3, 1, 2).float().div_(255)
+
+
+def _note(terms: dict[str, Tensor], step: int, config: TrainConfig, started: float, stats: Any, bar: Any) -> None:
+    values = {key: round(value.item(), 4) for key, value in terms.items()}
+    if not torch.isfinite(terms["loss"]):
+        raise DisbenchError(f"the loss is not finite at step {step} ({values}); lower learning_rate.")
+    rate = step * config.batch_size / (time.perf_counter() - started)
+    stats.write(json.dumps({"step": step, **values, "images_per_second": round(rate)}) + "\n")
+    stats.flush()
+    bar.set_postfix(values)
