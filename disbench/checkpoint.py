@@ -12,7 +12,7 @@ import json
 import pickle
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,11 @@ def content_hash(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write the file; a reader finds the old one or the new one, whole."""
-    content = {**asdict(checkpoint), "state_dict": dict(checkpoint.state_dict)}
+    # Through JSON, so that nothing but primitives gets in: torch.__version__, for one, is not quite a str.
+    content = json.loads(
+        json.dumps({"model": checkpoint.model, "config": checkpoint.config, "train": checkpoint.train})
+    )
+    content["state_dict"] = dict(checkpoint.state_dict)
     with replacing(path) as file:
         torch.save({"format": FORMAT, **content}, file)
 

@@ -103,8 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands.add_parser(
         "train", parents=[shared], formatter_class=shape, epilog=EXIT_CODES,
         help="train a reference model",
-        description="Train a reference model; the run folder gets config.json, stats.jsonl and ckpt.pt. "
-        "Prints the path of the checkpoint.",
+        description="Train a reference model; the run folder gets config.json, stats.jsonl, ckpt.pt and "
+        "reconstructions.png. Prints the path of the checkpoint.",
     ))  # fmt: skip
     _add_list(commands.add_parser(
         "list", parents=[shared], formatter_class=shape,

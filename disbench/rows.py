@@ -107,7 +107,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     if not Path(path).is_file():
         raise UsageError(f"there is no file at {path}.")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             wanted = ("codes", "factors", "test_codes", "test_factors")
             arrays = {name: file[name] for name in wanted if name in file.files}
     except Exception as error:  # numpy and zipfile raise many kinds on damaged files

@@ -13,7 +13,7 @@ for family in FAMILIES:
     MODELS |= import_module(f"reference_models.{family}").MODELS
 
 _SHIPPED = {
-    "beta_vae-rooms3d": "beta-VAE trained on rooms3d",
+    "beta_vae-rooms3d": "beta-VAE (beta 8, 15,000 steps) trained on rooms3d",
 }
 CHECKPOINTS = {
     name: CheckpointEntry(summary, Path(__file__).parent / "checkpoints" / f"{name}.pt")

@@ -1,4 +1,5 @@
-"""The one training loop. A run folder holds config.json, stats.jsonl (readable while it runs) and ckpt.pt."""
+"""The one training loop. A run folder holds config.json, stats.jsonl (readable while it runs), ckpt.pt and, at the end,
+reconstructions.png."""
 
 from __future__ import annotations
 
@@ -15,8 +16,10 @@ from tqdm import tqdm
 
 import disbench
 from disbench import checkpoint, registry
-from disbench.errors import DisbenchError
-from disbench.types import Dataset, Images
+from disbench.encode import to_images
+from disbench.errors import DisbenchError, UsageError
+from disbench.pictures import reconstructions_and_traversals, save_png
+from disbench.types import Dataset
 
 STATS_EVERY = 100  # steps
 
@@ -34,7 +37,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate"):
             if getattr(self, name) <= 0:
-                raise DisbenchError(f"{name} must be positive; got {getattr(self, name)}.")
+                raise UsageError(f"{name} must be positive; got {getattr(self, name)}.")
 
 
 def train(
@@ -79,7 +82,7 @@ def train(
         for step in bar:
             images = draw_batch(dataset, config.batch_size, generator).to(device)
             noise = torch.randn(config.batch_size, config.n_codes, generator=generator).to(device)
-            terms = model.loss(to_floats(images), noise)
+            terms = model.loss(to_images(images), noise)
             optimiser.zero_grad(set_to_none=True)
             terms["loss"].backward()
             optimiser.step()
@@ -97,6 +100,7 @@ def train(
     # Half precision: as small as a shipped file should be, and what is scored is what is kept.
     weights = {key: value.detach().cpu().half() for key, value in model.state_dict().items()}
     checkpoint.save(checkpoint.Checkpoint(name, dataclasses.asdict(config), weights, trained), path)
+    save_png(reconstructions_and_traversals(model.cpu().eval(), dataset), out / "reconstructions.png")
     return path
 
 
@@ -114,11 +118,6 @@ def _build(name: str, config: TrainConfig, dataset: Dataset, train_seed: int) ->
 def draw_batch(dataset: Dataset, n: int, generator: Generator) -> Tensor:
     """Pixels of n images drawn uniformly with replacement."""
     return dataset.images(torch.randint(len(dataset), (n,), generator=generator))
-
-
-def to_floats(pixels: Tensor) -> Images:
-    """Pixels uint8 (n, h, w, c) -> Images float32 (n, c, h, w) in [0, 1]."""
-    return pixels.permute(0, 3, 1, 2).float().div_(255)
 
 
 def _note(terms: dict[str, Tensor], step: int, config: TrainConfig, started: float, stats: Any, bar: Any) -> None:

@@ -1,0 +1,255 @@
+"""The command line, as a user types it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import disbench
+from disbench import cli, registry
+from disbench.cli import main
+from tests.conftest import FACTORS_OF_TINY, SMALL
+
+QUICK = [word for path, value in SMALL.items() for word in ("--set", f"{path}={value}")]
+MODEL = """
+import torch
+
+generator = torch.Generator().manual_seed(0)
+weights = torch.randn(3 * 64 * 64, 6, generator=generator)
+
+def encode(images):
+    return images.flatten(1) @ weights
+
+def numpy_encode(images):
+    return images.reshape(len(images), -1) @ weights.numpy()
+
+def tokens(images):
+    return encode(images).view(-1, 3, 2)
+
+def fails(images):
+    raise ValueError("the weights are missing")
+
+def nothing_finite(images):
+    return encode(images) * float("nan")
+
+def random(images):
+    return torch.randn(len(images), 4)
+
+number = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.py").write_text(MODEL)
+    codes = FACTORS_OF_TINY.float().numpy() + 0.01 * np.arange(len(FACTORS_OF_TINY))[:, None]
+    np.savez("codes.npz", codes=codes, factors=FACTORS_OF_TINY, test_codes=codes, test_factors=FACTORS_OF_TINY)
+    np.savez("train_only.npz", codes=codes[:100], factors=FACTORS_OF_TINY[:100])
+    np.savez("no_factors.npz", codes=codes)
+    np.savez("objects.npz", codes=np.array([{}, {}]), factors=FACTORS_OF_TINY)
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 nothing more")
+    return tmp_path
+
+
+def score(*words: str) -> list[str]:
+    return ["score", "--model", "model.py:encode", "--dataset", "rooms3d", *QUICK, *words]
+
+
+def test_score_prints_the_table_on_stdout_and_progress_on_stderr(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(score()) == 0
+    out, err = capsys.readouterr()
+    for text in ("model.py:encode on rooms3d", "dci.informativeness", "higher is better", "encoded once", "seconds"):
+        assert text in out
+    assert "encode:" in err
+    assert "score dci" in err
+    assert "%|" not in out
+
+
+def test_json_is_the_record_on_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(few("--json")) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    record = json.loads(out)
+    assert record["schema"] == "disbench.record/1"
+    assert record["run"]["command"].startswith("disbench score --model model.py:encode --dataset rooms3d")
+
+
+def few(*words: str) -> list[str]:
+    return [
+        "score",
+        "--model",
+        "model.py:encode",
+        "--dataset",
+        "rooms3d",
+        "--metrics",
+        "mig",
+        "--set",
+        "mig.num_train=99",
+        *words,
+    ]
+
+
+def test_codes_out_can_be_scored_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(few("--codes-out", "kept.npz", "--out", "results.jsonl")) == 0
+    kept = np.load("kept.npz")
+    assert kept["codes"].shape == (len(kept["index"]), 6)
+    space = registry.load_dataset("rooms3d").spec.space
+    assert np.array_equal(space.index(torch.from_numpy(kept["factors"])).numpy(), kept["index"])
+    assert len(Path("results.jsonl").read_text().splitlines()) == 1
+    assert main(["score", "--codes", "kept.npz", "--metrics", "mig"]) == 0
+    assert "given rows" in capsys.readouterr().out
+
+
+def test_options_reach_the_evaluation(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = few("--input-range", "-1,1", "--eval-seed", "3", "--repeats", "2", "--batch-size", "40", "--json")
+    assert main(words) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["sample"]["eval_seeds"] == [3, 4]
+    assert record["model"]["input_range"] == [-1, 1]
+    assert record["key"]["protocol"]["name"] == "locatello2019+custom"
+    swapped = [w.replace("model.py:encode", "model.py:numpy_encode") for w in few("--array", "numpy")]
+    assert main(swapped) == 0
+    tokens = [w.replace("model.py:encode", "model.py:tokens") for w in few("--reducer", "flatten")]
+    assert main(tokens) == 0
+
+
+def test_score_codes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few_stages = ["--set", "dci.stages=3"]
+    assert main(["score", "--codes", "codes.npz", *few_stages]) == 0
+    assert "factor_vae" in capsys.readouterr().out
+    assert main(["score", "--codes", "train_only.npz", *few_stages]) == 1
+    out = capsys.readouterr().out
+    assert "dci.informativeness is undefined: it is an accuracy on test samples" in out
+    assert "factor_vae is not applicable" in out
+    assert main(["score", "--codes", "train_only.npz", "--metrics", "mig"]) == 0
+    assert main(["score", "--codes", "train_only.npz", "--metrics", "factor_vae"]) == 1
+
+
+WRONG = {
+    "unknown model": (["--model", "beta_vae-room3d", "--dataset", "rooms3d"], 2, "did you mean 'beta_vae-rooms3d'?"),
+    "unknown data set": (["--model", "model.py:encode", "--dataset", "room3d"], 2, "did you mean 'rooms3d'?"),
+    "unknown metric": (few("--metrics", "mgi")[1:], 2, "did you mean 'mig'?"),
+    "unknown protocol": (few("--protocol", "quik")[1:], 2, "did you mean 'quick'?"),
+    "unknown setting": (few("--set", "mig.bin=3")[1:], 2, "did you mean 'bins'?"),
+    "no setting": (few("--set", "mig.bins")[1:], 2, "expected NAME=VALUE"),
+    "unknown reducer": (few("--reducer", "pac")[1:], 2, "did you mean 'pca'?"),
+    "unknown device": (few("--device", "gpu7")[1:], 2, "cannot be used here"),
+    "input range": (few("--input-range", "1,-1")[1:], 2, "must rise"),
+    "no data set": (["--model", "model.py:encode"], 2, "needs a --dataset"),
+    "missing checkpoint": (["--model", "no/such.pt", "--dataset", "rooms3d"], 2, "no model file at no/such.pt"),
+    "missing file": (["--model", "no_such.py:encode", "--dataset", "rooms3d"], 2, "no Python file at no_such.py"),
+    "missing callable": (["--model", "model.py:encod", "--dataset", "rooms3d"], 2, "did you mean 'encode'"),
+    "no callable": (["--model", "model.py:number", "--dataset", "rooms3d"], 2, "is not callable"),
+    "file without callable": (["--model", "model.py", "--dataset", "rooms3d"], 2, "model.py:CALLABLE"),
+    "missing codes": (["--codes", "no.npz"], 2, "no file at no.npz"),
+    "codes and data set": (["--codes", "codes.npz", "--dataset", "rooms3d"], 2, "brings its own factors"),
+    "no factors": (["--codes", "no_factors.npz"], 1, "lacks the array factors"),
+    "pickled objects": (["--codes", "objects.npz"], 1, "cannot be read as an npz file of plain arrays"),
+    "broken codes": (["--codes", "broken.npz"], 1, "cannot be read as an npz file of plain arrays"),
+    "raises": (["--model", "model.py:fails", "--dataset", "rooms3d"], 1, "ValueError"),
+    "not finite": (["--model", "model.py:nothing_finite", "--dataset", "rooms3d"], 1, "must be finite"),
+    "chance": (["--model", "model.py:random", "--dataset", "rooms3d"], 1, "or on chance"),
+    "tokens": (["--model", "model.py:tokens", "--dataset", "rooms3d"], 1, "name a reducer"),
+    "no data": (["--model", "model.py:encode", "--dataset", "sprites"], 1, "--data-dir"),
+    "unwritable": (few("--out", "model.py/results.jsonl")[1:], 2, "cannot be opened for writing"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_ends_with_one_sentence(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DISBENCH_DATA", raising=False)
+    words, status, sentence = WRONG[name]
+    before = sorted(folder.rglob("*"))
+    outputs = ["--out", "new.jsonl"] if "--out" not in words else []
+    outputs += ["--codes-out", "new.npz"] if "--codes" not in words else []
+    assert main(["score", *words, *outputs]) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert sentence in err
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("disbench: ")
+    left_over = [path for path in sorted(folder.rglob("*")) if path not in before and "__pycache__" not in str(path)]
+    assert left_over == []
+
+
+def test_debug_shows_the_traceback(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", "--model", "model.py:fails", "--dataset", "rooms3d", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["scor"], ["score"], ["score", "--no-such-option"], ["list"], ["datasets"]])
+def test_wrong_usage_exits_with_2(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+
+
+def test_interruption_has_no_traceback(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_list", interrupted)
+    assert main(["list", "metrics"]) == 130
+    assert capsys.readouterr().err == "disbench: interrupted.\n"
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [
+        ("metrics", [v.name for m in registry.metrics().values() for v in m.values]),
+        ("datasets", list(registry.datasets())),
+        ("models", [*registry.checkpoints(), *registry.models()]),
+        ("protocols", ["locatello2019", "quick"]),
+    ],
+)
+def test_lists(what: str, names: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", what]) == 0
+    out = capsys.readouterr().out
+    assert [name for name in names if name not in out] == []
+
+
+def test_datasets_show_draws_a_sheet(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["datasets", "show", "rooms3d", "--out", "new/grid.png"]) == 0
+    assert capsys.readouterr().out == "new/grid.png\n"
+    with Image.open("new/grid.png") as sheet:
+        assert sheet.size == (150 + 15 * 66, 8 * 66)
+        pixels = np.array(sheet)
+    # The traversal of the floor's hue: ten pictures, the same but for the floor, and then paper.
+    row = pixels[2 * 66 : 2 * 66 + 64]
+    first, second = row[:, 150:214], row[:, 216:280]
+    assert (first[:30] == second[:30]).all()
+    assert (first[50:] != second[50:]).any()
+    assert (row[:, 150 + 10 * 66 :] == 255).all()
+
+
+def test_help_and_version_come_without_torch() -> None:
+    """Speed is not timed here; torch, the slowest import by far, must not be among them."""
+    for words in (["--help"], ["score", "--help"], ["--version"]):
+        code = (
+            "import sys, disbench.cli\n"
+            f"try: disbench.cli.main({words})\n"
+            "except SystemExit as e: assert e.code == 0\n"
+            "assert not {'torch', 'numpy', 'sklearn', 'pandas'} & sys.modules.keys()"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout == f"disbench {disbench.__version__}\n"
+
+
+def test_python_dash_m(folder: Path) -> None:
+    words = [sys.executable, "-m", "disbench", "score", "--codes", "train_only.npz", "--metrics", "mig"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "mig" in done.stdout

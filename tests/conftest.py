@@ -1,0 +1,101 @@
+"""Data sets and models small enough for a test."""
+
+import os
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from disbench.types import DatasetSpec, Factor, FactorSpace
+
+TINY = FactorSpace((Factor("hue", 4), Factor("x", 8, "ordinal"), Factor("y", 8, "ordinal")))
+
+
+FACTORS_OF_TINY = TINY.values(torch.arange(len(TINY)))
+
+
+class TinyDataset:
+    """A bright square of one of four greys on an 8 x 8 board: 256 images."""
+
+    spec = DatasetSpec(
+        name="tiny",
+        summary="a grey square on a small board",
+        space=TINY,
+        image_shape=(8, 8, 1),
+        licence="Apache-2.0",
+        citation="@misc{tiny}",
+        homepage="none",
+    )
+
+    def __init__(self) -> None:
+        self.served: list[Tensor] = []
+
+    def __len__(self) -> int:
+        return len(TINY)
+
+    def factors(self, index: Tensor) -> Tensor:
+        return TINY.values(index)
+
+    def images(self, index: Tensor) -> Tensor:
+        self.served.append(index)
+        values = TINY.values(index)
+        pixels = torch.zeros(len(index), 8, 8, 1, dtype=torch.uint8)
+        pixels[torch.arange(len(index)), values[:, 2], values[:, 1], 0] = (60 * (values[:, 0] + 1)).to(torch.uint8)
+        return pixels
+
+    @cached_property
+    def content_hash(self) -> str:
+        return "0" * 64
+
+
+@pytest.fixture
+def tiny() -> TinyDataset:
+    return TinyDataset()
+
+
+def perfect_codes(images: Tensor) -> Tensor:
+    """Brightness, column and row of the square: (n, 3)."""
+    board = images[:, 0]
+    brightness = board.amax((1, 2))
+    column = board.amax(1).argmax(1).float()
+    row = board.amax(2).argmax(1).float()
+    return torch.stack([brightness, column, row], dim=1)
+
+
+@pytest.fixture
+def perfect() -> Callable[[Tensor], Tensor]:
+    return perfect_codes
+
+
+SMALL = {
+    "factor_vae.num_variance_estimate": 200,
+    "factor_vae.num_train": 100,
+    "factor_vae.num_eval": 50,
+    "mig.num_train": 500,
+    "dci.num_train": 200,
+    "dci.num_test": 100,
+    "dci.stages": 5,
+}
+
+
+@pytest.fixture
+def small() -> dict[str, int]:
+    """Settings with which an evaluation takes a second."""
+    return dict(SMALL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Prepared files go to a folder of the test run, unless one was named."""
+    os.environ.setdefault("DISBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    """The folder of real data files, for tests that cannot do without."""
+    if not os.environ.get("DISBENCH_DATA"):
+        pytest.skip("needs real data files: set DISBENCH_DATA to their folder")
+    return Path(os.environ["DISBENCH_DATA"])

@@ -1,0 +1,93 @@
+"""Everything in the registry keeps its promises, and the registry is loud where it should be."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from disbench import registry
+from disbench.checkpoint import load
+from disbench.datasets.sprites import Sprites
+from disbench.errors import DisbenchError, UsageError
+from disbench.models import load_model
+from disbench.protocols import PROTOCOLS
+from disbench.testing import check_dataset, check_metric, check_representation
+from tests.conftest import SMALL, TinyDataset, perfect_codes
+
+
+@pytest.mark.parametrize("name", registry.metrics())
+def test_metric(name: str) -> None:
+    settings = {path.split(".")[1]: value for path, value in SMALL.items() if path.startswith(f"{name}.")}
+    for seed in range(3):
+        check_metric(registry.metrics()[name], settings, seed)
+
+
+@pytest.mark.parametrize("name", [n for n in registry.datasets() if n != "sprites"])
+def test_dataset(name: str) -> None:
+    dataset = registry.load_dataset(name)
+    assert dataset.spec.name == name
+    assert dataset.spec.summary == registry.datasets()[name].summary
+    check_dataset(dataset)
+
+
+def test_sprites(data_dir: Path) -> None:
+    check_dataset(Sprites(data_dir / "sprites_lpc"))
+
+
+def test_dataset_check_finds_misaligned_labels(tiny: TinyDataset) -> None:
+    tiny.factors = lambda index: tiny.spec.space.values((index + 1) % len(tiny))  # type: ignore[method-assign]
+    with pytest.raises(AssertionError, match="do not lead back"):
+        check_dataset(tiny)
+
+
+@pytest.mark.parametrize("name", registry.checkpoints())
+def test_checkpoint(name: str) -> None:
+    entry = registry.checkpoints()[name]
+    checkpoint = load(entry.path)
+    assert checkpoint.model in registry.models()
+    assert checkpoint.train["dataset"] in registry.datasets()
+    assert checkpoint.train["command"].startswith("disbench train ")
+    assert entry.path.stat().st_size < 2_000_000
+    check_representation(name, registry.load_dataset(checkpoint.train["dataset"]))
+
+
+def test_representation_check_passes_and_fails(tiny: TinyDataset) -> None:
+    check_representation(perfect_codes, tiny)
+    with pytest.raises(DisbenchError, match="depend on the batch"):
+        check_representation(lambda images: perfect_codes(images) + torch.randn(len(images), 3), tiny)
+
+
+@pytest.mark.parametrize("name", registry.models())
+def test_model(name: str) -> None:
+    entry = registry.models()[name]
+    module = entry.build(entry.config())
+    assert module(torch.rand(2, 3, 64, 64)).shape == (2, 10)
+
+
+def test_protocols_name_metrics_and_their_settings() -> None:
+    for protocol in PROTOCOLS.values():
+        for name, settings in protocol.settings.items():
+            registry.metrics()[name].settings(**settings)
+
+
+def test_unknown_names_are_answered_with_near_ones() -> None:
+    with pytest.raises(UsageError, match="did you mean 'rooms3d'"):
+        registry.load_dataset("room3d")
+    with pytest.raises(UsageError, match="beta_vae-rooms3d"):
+        load_model("beta_vae_rooms3d")
+    with pytest.raises(UsageError, match="disbench train beta_vae"):
+        load_model("beta_vae")
+
+
+def test_two_entries_of_one_name_are_refused() -> None:
+    with pytest.raises(DisbenchError, match="two metrics are called 'mig'"):
+        registry._merge("metrics", iter([("mig", 1), ("mig", 2)]))
+
+
+def test_golden_files_are_described() -> None:
+    folder = Path(__file__).parent.parent / "golden"
+    described = (folder / "README.md").read_text()
+    for path in folder.glob("*.[jn]*"):
+        assert f"`{path.name}`" in described
+    assert json.loads((folder / "locatello2019.json").read_text())

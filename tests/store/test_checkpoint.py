@@ -1,0 +1,95 @@
+"""Checkpoints: plain tensors in, plain tensors out, nothing executed."""
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from disbench import DisbenchError, UsageError, load_model
+from disbench.checkpoint import FORMAT, Checkpoint, load, save
+from disbench.registry import models
+
+
+def a_checkpoint() -> Checkpoint:
+    entry = models()["beta_vae"]
+    state = {k: v.half() for k, v in entry.build(entry.config()).state_dict().items()}
+    return Checkpoint("beta_vae", {"beta": 2.0}, state, {"train_seed": 3, "dataset": "rooms3d"})
+
+
+def test_round_trip_and_content_hash(tmp_path: Path) -> None:
+    checkpoint = a_checkpoint()
+    for name in ("a.pt", "b.pt"):
+        save(checkpoint, tmp_path / name)
+    loaded = load(tmp_path / "a.pt")
+    assert loaded.config == checkpoint.config
+    assert loaded.content_hash == checkpoint.content_hash == load(tmp_path / "b.pt").content_hash
+    other = Checkpoint(checkpoint.model, {"beta": 3.0}, checkpoint.state_dict, checkpoint.train)
+    assert other.content_hash != checkpoint.content_hash
+    model = load_model(tmp_path / "a.pt")
+    assert (model.name, model.train["train_seed"]) == ("a", 3)
+    assert model(torch.rand(2, 3, 64, 64)).shape == (2, 10)
+
+
+def test_a_run_folder_stands_for_its_checkpoint(tmp_path: Path) -> None:
+    save(a_checkpoint(), tmp_path / "ckpt.pt")
+    assert load_model(tmp_path).name == tmp_path.name
+
+
+class Hostile:
+    def __reduce__(self) -> tuple:
+        return os.system, ("touch executed",)
+
+
+def test_code_in_a_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"format": FORMAT, "model": Hostile()}, "hostile.pt")
+    Path("bare.pt").write_bytes(pickle.dumps(Hostile()))
+    for name in ("hostile.pt", "bare.pt"):
+        with pytest.raises(DisbenchError, match="would run code"):
+            load_model(name)
+    assert not Path("executed").exists()
+
+
+def test_archives_need_trust(tmp_path: Path) -> None:
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2)).eval()
+    exported = torch.export.export(
+        module, (torch.rand(4, 3, 2, 2),), dynamic_shapes=({0: torch.export.Dim("n", min=1)},)
+    )
+    torch.export.save(exported, tmp_path / "model.pt2")
+    with pytest.raises(DisbenchError, match="--trust"):
+        load_model(tmp_path / "model.pt2")
+    images = torch.rand(5, 3, 2, 2)
+    torch.testing.assert_close(load_model(tmp_path / "model.pt2", trust=True)(images), module(images))
+
+
+def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.pt"
+    save(a_checkpoint(), whole)
+    truncated = tmp_path / "truncated.pt"
+    truncated.write_bytes(whole.read_bytes()[:5000])
+    empty = tmp_path / "empty.pt"
+    empty.write_bytes(b"")
+    state_dict = tmp_path / "state_dict.pt"
+    torch.save({"weight": torch.zeros(2)}, state_dict)
+    a_zip = tmp_path / "zip.pt"
+    with zipfile.ZipFile(a_zip, "w") as archive:
+        archive.writestr("hello", "world")
+    for path in (truncated, empty, state_dict, a_zip):
+        with pytest.raises(DisbenchError) as caught:
+            load_model(path)
+        assert str(path) in str(caught.value)
+    with pytest.raises(UsageError, match="there is no model file"):
+        load_model(tmp_path / "missing.pt")
+
+
+def test_tensors_that_do_not_fit(tmp_path: Path) -> None:
+    checkpoint = a_checkpoint()
+    save(Checkpoint("beta_vae", {"n_codes": 3}, checkpoint.state_dict, {}), tmp_path / "a.pt")
+    with pytest.raises(DisbenchError, match="do not fit"):
+        load_model(tmp_path / "a.pt")
+    save(Checkpoint("beta_vea", {}, {}, {}), tmp_path / "b.pt")
+    with pytest.raises(UsageError, match="did you mean 'beta_vae'"):
+        load_model(tmp_path / "b.pt")

@@ -1,0 +1,153 @@
+"""The beta-VAE and its training, and that trained models rank as they should."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from disbench import DisbenchError, UsageError, evaluate
+from disbench.checkpoint import load
+from disbench.cli import main
+from disbench.encode import to_images
+from disbench.registry import load_dataset
+from reference_models.training import TrainConfig, draw_batch, train
+from reference_models.vae import BetaVAE, Config, bernoulli_nll, kl_to_standard_normal
+from tests.conftest import TinyDataset
+
+TINY_RUN = ["--dataset", "rooms3d", "--steps", "3", "--set", "batch_size=4"]
+
+
+def test_number_of_parameters_is_the_studys() -> None:
+    model = BetaVAE(Config())
+    count = {part: sum(p.numel() for p in getattr(model, part).parameters()) for part in ("encoder", "decoder")}
+    assert count == {"encoder": 310_228, "decoder": 382_339}
+
+
+def test_initialisation_is_glorot_uniform_with_zero_biases() -> None:
+    layer = BetaVAE(Config()).encoder.body[9]  # 1024 -> 256
+    weight = layer.weight.detach()
+    limit = (6 / (1024 + 256)) ** 0.5
+    assert weight.abs().max() <= limit
+    assert weight.std() == pytest.approx(limit / 3**0.5, rel=0.02)
+    assert not layer.bias.any()
+
+
+def test_loss_terms_equal_plain_sums() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mean, log_variance = torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
+    logits, images = torch.randn(2, 5, 1, 2, 2, generator=generator, dtype=torch.float64)
+    images = images.sigmoid()
+    kl = nll = 0.0
+    for n in range(5):
+        for m, s in zip(mean[n].tolist(), log_variance[n].tolist(), strict=True):
+            kl += 0.5 * (m * m + torch.tensor(s).double().exp().item() - s - 1) / 5
+        for o, x in zip(logits[n].flatten().tolist(), images[n].flatten().tolist(), strict=True):
+            p = 1 / (1 + torch.tensor(-o).double().exp().item())
+            nll -= (x * torch.tensor(p).double().log().item() + (1 - x) * torch.tensor(1 - p).double().log().item()) / 5
+    assert kl_to_standard_normal(mean, log_variance).item() == pytest.approx(kl, abs=1e-6)
+    assert bernoulli_nll(logits, images).item() == pytest.approx(nll, abs=1e-6)
+    # The same from torch's distributions, whose KL is their own.
+    posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+    assert kl_to_standard_normal(mean, log_variance).item() == pytest.approx(expected.item(), abs=1e-9)
+
+
+def test_total_loss_weighs_the_kl_with_beta() -> None:
+    images, noise = torch.rand(4, 3, 64, 64), torch.randn(4, 10)
+    terms = BetaVAE(Config(beta=7.0)).loss(images, noise)
+    assert terms["loss"].item() == pytest.approx((terms["reconstruction"] + 7 * terms["kl"]).item(), rel=1e-6)
+
+
+def test_train_writes_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "beta_vae", *TINY_RUN, "--set", "beta=2", "--train-seed", "5", "--out", str(tmp_path)]
+    assert main(words) == 0
+    run = tmp_path / "beta_vae-rooms3d-seed5"
+    out, err = capsys.readouterr()
+    assert out == f"{run / 'ckpt.pt'}\n"
+    assert "train beta_vae" in err
+    config = json.loads((run / "config.json").read_text())
+    assert (config["model"], config["beta"], config["steps"], config["batch_size"]) == ("beta_vae", 2.0, 3, 4)
+    stats = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
+    assert stats[-1]["step"] == 3
+    assert {"loss", "reconstruction", "kl"} <= stats[-1].keys()
+    checkpoint = load(run / "ckpt.pt")
+    assert checkpoint.train["train_seed"] == 5
+    assert checkpoint.train["command"].startswith("disbench train beta_vae --dataset rooms3d")
+    assert all(value.dtype == torch.float16 for value in checkpoint.state_dict.values())
+    with Image.open(run / "reconstructions.png") as picture:
+        assert picture.size == (150 + 12 * 66, 12 * 66)
+    assert main(words) == 1
+    assert "holds a finished run already" in capsys.readouterr().err
+    score = ["score", "--model", str(run), "--dataset", "rooms3d", "--metrics", "mig", "--set", "mig.num_train=99"]
+    assert main(score) == 0
+    assert "beta_vae-rooms3d-seed5 on rooms3d" in capsys.readouterr().out
+
+
+def test_training_depends_on_the_seed_alone(tmp_path: Path) -> None:
+    dataset, config = load_dataset("rooms3d"), Config(steps=2, batch_size=4)
+    before = torch.get_rng_state()
+    hashes = [
+        load(train("beta_vae", config, dataset, train_seed=seed, out=tmp_path / str(i), progress=False)).content_hash
+        for i, seed in enumerate((0, 0, 1))
+    ]
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert torch.equal(torch.get_rng_state(), before)  # nothing seeds globally
+
+
+def test_batches_are_uniform_draws() -> None:
+    dataset = load_dataset("rooms3d")
+    first, second = (draw_batch(dataset, 8, torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    assert first.shape == (8, 64, 64, 3)
+    assert not torch.equal(first, second)
+    images = to_images(first)
+    assert images.shape == (8, 3, 64, 64)
+    assert images.dtype == torch.float32
+    assert torch.equal((images * 255).round().to(torch.uint8), first.permute(0, 3, 1, 2))
+
+
+def test_wrong_usage_of_train(tmp_path: Path, tiny: TinyDataset, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, sentence in (
+        (["train", "beta_va", *TINY_RUN], "did you mean 'beta_vae'"),
+        (["train", "beta_vae", *TINY_RUN, "--set", "betta=2"], "did you mean 'beta'"),
+        (["train", "beta_vae", *TINY_RUN, "--set", "beta=high"], "beta is a number"),
+        (["train", "beta_vae", "--dataset", "rooms"], "did you mean 'rooms3d'"),
+    ):
+        assert main([*words, "--out", str(tmp_path)]) == 2
+        assert sentence in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(DisbenchError, match="64 x 64"):
+        train("beta_vae", Config(), tiny, train_seed=0, out=tmp_path / "run", progress=False)
+    with pytest.raises(UsageError, match="learning_rate must be positive"):
+        TrainConfig(learning_rate=0)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(DisbenchError, match="not finite at step"):
+        train(
+            "beta_vae", Config(steps=40, batch_size=4, learning_rate=1e18), load_dataset("rooms3d"),
+            train_seed=0, out=tmp_path / "run", progress=False,
+        )  # fmt: skip
+    assert not (tmp_path / "run" / "ckpt.pt").exists()
+
+
+@pytest.fixture(scope="module")
+def poor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A beta-VAE with beta far too large and few steps."""
+    config = Config(beta=200.0, steps=40, learning_rate=1e-3)
+    out = tmp_path_factory.mktemp("runs") / "poor"
+    return train("beta_vae", config, load_dataset("rooms3d"), train_seed=0, out=out, progress=False)
+
+
+def test_the_shipped_checkpoint_ranks_above_a_poor_one_and_random_codes(poor: Path) -> None:
+    settings = {"factor_vae.num_train": 200, "factor_vae.num_eval": 100, "dci.num_train": 500, "dci.stages": 5}
+    rooms3d = load_dataset("rooms3d")
+    good, bad = (
+        evaluate(model, rooms3d, protocol="quick", settings=settings).scores for model in ("beta_vae-rooms3d", poor)
+    )
+    for name, value in good.items():
+        assert value > bad[name] + 0.02, name
+    projection = torch.randn(3 * 64 * 64, 10, generator=torch.Generator().manual_seed(0))
+    floor = evaluate(lambda images: images.flatten(1) @ projection, rooms3d, protocol="quick", metrics="mig").scores
+    assert good["mig"] > 3 * floor["mig"]
