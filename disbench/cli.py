@@ -134,7 +134,9 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     how.add_argument("--eval-seed", type=int, default=0, metavar="S", help="seed of the draws (default: %(default)s)")
     how.add_argument("--repeats", type=int, default=1, metavar="R", help="eval seeds to average over (default: 1)")
-    how.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 ... (default: a GPU if torch sees one)")
+    how.add_argument(
+        "--device", metavar="D", help="cpu, cuda, cuda:1 ... (default: a GPU for checkpoints, if there is one)"
+    )
     how.add_argument("--batch-size", type=int, metavar="N", help="images per call of the model")
     how.add_argument("--reducer", metavar="NAME", help="makes codes of tokens: pca or flatten")
     how.add_argument("--array", choices=("torch", "numpy"), default="torch", help="what a callable takes and returns")

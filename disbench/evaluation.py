@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -66,7 +67,8 @@ def evaluate(
         array: "numpy" if the model takes and returns numpy arrays (JAX and TensorFlow models come in this way).
         input_range: what the model expects in place of [0, 1].
         trust: load archives that can run code.
-        out: where the record is appended; a record of the same numbers that is there already is returned instead.
+        out: where the record is appended. A record of the same numbers of the same model that is there already is
+            returned instead, unless the codes are wanted too; a function has no content hash and is always run.
         rerun: compute even so.
         codes_out: open file for the table of codes (npz: codes, factors, index).
         command: recorded.
@@ -84,24 +86,23 @@ def evaluate(
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"batch_size must be at least 1; got {batch_size}.")
     source = registry.load_dataset(dataset) if isinstance(dataset, str) else dataset
-    if source.spec.kind != "grid" and (
-        refused := [t.metric.name for t in resolved.tasks if t.metric.needs == "interventions"]
-    ):
-        raise UsageError(f"{', '.join(refused)} must hold factors fixed, and {source.spec.name} is not a grid.")
+    if source.spec.kind != "grid":
+        names = ", ".join(task.metric.name for task in resolved.tasks)
+        raise UsageError(f"{names} draw images by their factors, and {source.spec.name} is no grid of factors.")
     loaded = load_model(model, array=array, trust=trust)
     where = pick_device(loaded, device)
     reduce = registry.pick("reducer", reducer, REDUCERS)() if reducer is not None else None
     key = _key(resolved, {"name": source.spec.name, "content_hash": source.content_hash}, reducer)
-    if out is not None and not rerun and (known := out.find(records.identity(key), loaded.content_hash, seeds)):
-        return Report(known)
+    if codes_out is None and (known := _known(out, rerun, key, loaded.content_hash, seeds, progress)):
+        return known
     clock = _Clock()
 
     with clock.step("plan"):
         space = source.spec.space
-        draws = _draws(resolved, seeds, lambda metric, sizes, generator: metric.draw(space, sizes, generator))
+        draws = _draws(resolved, seeds, lambda metric, sizes, generator, _: metric.draw(space, sizes, generator))
         fit_on = None
         if reduce is not None:
-            fit_on = reduce.draw(len(source), generator_for(seeds[0], f"reducer {reducer}", 1))
+            fit_on = reduce.draw(len(source), generator_for(0, f"reducer {reducer}", 1))  # the same for every eval seed
         plan = make_plan(draws, also=[] if fit_on is None else [fit_on])
     with clock.step("encode"):
         encoder = Encoder(loaded, source, where, batch_size, input_range, progress)
@@ -176,8 +177,8 @@ def score_codes(
     rows = check_rows(codes, factors, test_codes, test_factors, factor_names)
     digest = rows.codes_hash
     key = _key(resolved, {"name": "given rows", "content_hash": rows.factors_hash}, None)
-    if out is not None and not rerun and (known := out.find(records.identity(key), digest, seeds)):
-        return Report(known)
+    if known := _known(out, rerun, key, digest, seeds, progress):
+        return known
     clock = _Clock()
 
     with clock.step("plan"):
@@ -225,15 +226,31 @@ def _key(resolved: Resolved, dataset: Mapping[str, Any], reducer: str | None) ->
     return records.make_key({"name": resolved.name, "version": resolved.version}, dataset, metrics, reducer)
 
 
-def _draws(resolved: Resolved, seeds: list[int], draw: Callable[[Metric, Any, Generator], D]) -> dict[At, D]:
+def _known(
+    out: records.RecordFile | None,
+    rerun: bool,
+    key: Mapping[str, Any],
+    model_hash: str | None,
+    seeds: list[int],
+    progress: bool,
+) -> Report | None:
+    """The report that the file of records has already."""
+    record = out.find(records.identity(key), model_hash, seeds) if out is not None and not rerun else None
+    if record is None or out is None:
+        return None
+    if progress:
+        print(f"disbench: {out.path} has this record already; --rerun computes it again.", file=sys.stderr)
+    return Report(record)
+
+
+def _draws(resolved: Resolved, seeds: list[int], draw: Callable[[Metric, Any, Generator, int], D]) -> dict[At, D]:
     """What `draw` makes for every eval seed and metric, each with a generator of its own."""
-    return {
-        (seed, task.metric.name): draw(
-            task.metric, task.settings, generator_for(seed, task.metric.name, task.metric.version)
-        )
-        for seed in seeds
-        for task in resolved.tasks
-    }
+    drawn = {}
+    for seed in seeds:
+        for task in resolved.tasks:
+            generator = generator_for(seed, task.metric.name, task.metric.version)
+            drawn[seed, task.metric.name] = draw(task.metric, task.settings, generator, seed)
+    return drawn
 
 
 def _score(

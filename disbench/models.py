@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +84,8 @@ def load_model(source: Any, *, array: Array = "torch", trust: bool = False) -> M
         UsageError: nothing of this name or at this path.
         DisbenchError: the file cannot be read, does not fit its model, or would run code when loaded.
     """
+    if array not in get_args(Array):
+        raise UsageError(f"array is torch or numpy; got {array!r}.")
     if isinstance(source, Model):
         return source
     if isinstance(source, str | Path):

@@ -72,7 +72,8 @@ def resolve(name: str, asked: Iterable[str] | str | None = None, changes: Mappin
 
     Args:
         name: of the protocol.
-        asked: metrics or values (METRIC or METRIC.VALUE), a list or separated by commas; None for all.
+        asked: metrics or values (METRIC or METRIC.VALUE), a list or separated by commas; None for the protocol's. A
+            metric outside the protocol runs with its own defaults and makes it NAME+custom.
         changes: METRIC.SETTING -> value or its text.
 
     Raises:
@@ -80,50 +81,37 @@ def resolve(name: str, asked: Iterable[str] | str | None = None, changes: Mappin
     """
     protocol = registry.pick("protocol", name, PROTOCOLS)
     names = asked.split(",") if isinstance(asked, str) else asked
-    wanted = _wanted_values(protocol, [n.strip() for n in names] if names is not None else None)
+    wanted = _wanted_values(protocol, [n.strip() for n in names] if names is not None else list(protocol.settings))
     per_metric: dict[str, dict[str, Any]] = {name: {} for name in wanted}
     for path, value in (changes or {}).items():
         owner, dot, setting = path.partition(".")
         if not dot:
             raise UsageError(f"{path!r} names no setting; expected METRIC.SETTING, as in mig.bins.")
         if owner not in per_metric:
-            raise UsageError(
-                f"{path!r} is a setting of a metric that does not run here; {did_you_mean(owner, per_metric)}"
-            )
+            raise UsageError(f"{path!r} sets a metric that does not run here; {did_you_mean(owner, per_metric)}")
         per_metric[owner][setting] = value
     tasks, custom = [], False
     for metric_name, values in wanted.items():
         metric = registry.metrics()[metric_name]
-        standard = metric.settings(**protocol.settings[metric_name])
+        standard = metric.settings(**protocol.settings.get(metric_name, {}))
         settings = override(standard, per_metric[metric_name], prefix=metric_name + ".")
-        custom |= settings != standard
+        custom |= settings != standard or metric_name not in protocol.settings
         tasks.append(Task(metric, settings, values, by_name=names is not None))
     return Resolved(protocol.name + "+custom" * custom, protocol.version, tuple(tasks))
 
 
-def _wanted_values(protocol: Protocol, names: list[str] | None) -> dict[str, tuple[str, ...]]:
-    """Metric name -> the values asked for, in the protocol's order."""
-    owner = {value.name: metric for metric in protocol.settings for value in registry.metrics()[metric].values}
-    if names is None:
-        names = list(owner)
+def _wanted_values(protocol: Protocol, names: list[str]) -> dict[str, tuple[str, ...]]:
+    """Metric name -> the values asked for; the protocol's metrics in its order, then others."""
+    known = registry.metrics()
+    in_order = [*protocol.settings, *(name for name in known if name not in protocol.settings)]
+    values = {metric: [v.name for v in known[metric].values] for metric in in_order}
+    everything = {*values, *(value for metric in in_order for value in values[metric])}
     if not names:
         raise UsageError("no metric was asked for; name at least one, or leave the choice out for all.")
-    chosen = set()
     for name in names:
-        if name in protocol.settings:
-            chosen |= {value for value, metric in owner.items() if metric == name}
-        elif name in owner:
-            chosen.add(name)
-        elif name in registry.metrics():
-            raise UsageError(
-                f"protocol {protocol.name!r} has no metric {name!r}; it has {', '.join(protocol.settings)}."
-            )
-        else:
-            raise UsageError(
-                f"there is no metric or value called {name!r}; {did_you_mean(name, [*owner, *protocol.settings])}"
-            )
-    wanted: dict[str, tuple[str, ...]] = {}
-    for value, metric in owner.items():
-        if value in chosen:
-            wanted[metric] = (*wanted.get(metric, ()), value)
-    return wanted
+        if name not in everything:
+            raise UsageError(f"there is no metric or value called {name!r}; {did_you_mean(name, everything)}")
+    wanted = {
+        metric: tuple(value for value in values[metric] if metric in names or value in names) for metric in in_order
+    }
+    return {metric: chosen for metric, chosen in wanted.items() if chosen}

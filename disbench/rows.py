@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from disbench.errors import DisbenchError, UsageError
 from disbench.plan import Grid, grid_of_rows
-from disbench.types import Codes, Draw, Factors, Metric, draw_seed
+from disbench.types import Codes, Draw, Factors, Metric
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Rows:
         """Every row once, in order."""
         return Draw.of_rows(self.factors, self.test_factors, names=self.names, seed=seed)
 
-    def draw(self, metric: Metric, settings: Any, generator: Generator) -> Draw | str:
-        """The metric's draw among these rows, or why they cannot carry it."""
+    def draw(self, metric: Metric, settings: Any, generator: Generator, seed: int) -> Draw | str:
+        """The metric's draw among these rows, or why they cannot carry it; `seed` is for what the metric fits."""
         if metric.needs == "samples":
-            return self.samples(draw_seed(generator))
+            return self.samples(seed)
         grid = grid_of_rows(self.factors, self.names)
         if not isinstance(grid, Grid):
             return grid

@@ -31,8 +31,8 @@ def boost(
 ) -> Boosted:
     """Fit scikit-learn's GradientBoostingClassifier (depth 3, learning rate 0.1) on codes (n, d), per factor (n, k).
 
-    The seed decides between equal splits of different codes; factor k uses seed + k, so the result does not depend on
-    the number of workers, which is joblib's to choose (`joblib.parallel_config`).
+    The seed decides between equal splits of different codes, and every factor starts from it, so the result does not
+    depend on the number of workers, which is joblib's to choose (`joblib.parallel_config`).
     """
     n_factors = factors.shape[1]
     slowest_first = sorted(range(n_factors), key=lambda k: -len(np.unique(factors[:, k])))
@@ -42,7 +42,7 @@ def boost(
             factors[:, k],
             test_codes,
             None if test_factors is None else test_factors[:, k],
-            (seed + k) % 2**32,
+            seed,
             stages,
         )
         for k in slowest_first

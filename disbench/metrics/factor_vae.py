@@ -9,7 +9,6 @@ from torch import Generator, Tensor
 
 from disbench.errors import DisbenchError, UsageError
 from disbench.rows import check_rows
-from disbench.settings import override
 from disbench.types import Codes, Draw, Factors, FactorSpace, Metric, Score, ValueSpec, draw_seed
 
 _MAX_GATHERED = 2**24  # code values gathered at once; bounds memory, not the result
@@ -31,7 +30,17 @@ class Settings:
                 raise UsageError(f"factor_vae.{name} must be at least 2 for a variance; got {getattr(self, name)}.")
 
 
-def factor_vae(codes: Codes, factors: Factors, *, seed: int = 0, **settings: int | float) -> Score:
+def factor_vae(
+    codes: Codes,
+    factors: Factors,
+    *,
+    num_variance_estimate: int = 10_000,
+    num_train: int = 10_000,
+    num_eval: int = 5_000,
+    batch_size: int = 64,
+    prune_threshold: float = 0.05,
+    seed: int = 0,
+) -> Score:
     """Accuracy of telling which factor a batch shares from which code varies least in it.
 
     In a batch that shares factor k, the active code with the smallest var_batch / var_global votes:
@@ -42,8 +51,12 @@ def factor_vae(codes: Codes, factors: Factors, *, seed: int = 0, **settings: int
     Args:
         codes: float (n, d), numpy or torch.
         factors: whole numbers (n, k); the rows hold every combination, in any order.
+        num_variance_estimate: samples for the global variances.
+        num_train: votes that make the classifier.
+        num_eval: votes that it is scored on.
+        batch_size: samples that share a factor and cast one vote.
+        prune_threshold: least standard deviation of an active code, in the units of the codes.
         seed: of the draws.
-        settings: fields of `Settings`, by default the 2019 study's sizes.
 
     Returns:
         `factor_vae` in 0 ... 1, higher is better; chance is about 1 / k. Details: `train_accuracy`, `votes_train` and
@@ -69,12 +82,12 @@ def factor_vae(codes: Codes, factors: Factors, *, seed: int = 0, **settings: int
         vote when the threshold is 0 (here: never active) and which also draws factors that take a single value
         (here: they cannot be told by any code and are never the shared factor). disent, which never prunes.
     """
-    chosen = override(Settings(), settings)
+    settings = Settings(num_variance_estimate, num_train, num_eval, batch_size, prune_threshold)
     rows = check_rows(codes, factors)
-    found = rows.draw(METRIC, chosen, Generator().manual_seed(seed))
+    found = rows.draw(METRIC, settings, Generator().manual_seed(seed), seed)
     if isinstance(found, str):
         raise DisbenchError(f"the FactorVAE score holds factors fixed: {found}.")
-    return score(rows.codes, found, chosen)
+    return score(rows.codes, found, settings)
 
 
 def draw(space: FactorSpace, settings: Settings, generator: Generator) -> Draw:

@@ -1,18 +1,21 @@
 """Everything in the registry keeps its promises, and the registry is loud where it should be."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.tables import TABLES, with_table
 from disbench import registry
 from disbench.checkpoint import load
 from disbench.datasets.sprites import Sprites
 from disbench.errors import DisbenchError, UsageError
 from disbench.models import load_model
-from disbench.protocols import PROTOCOLS
+from disbench.protocols import PROTOCOLS, resolve
 from disbench.testing import check_dataset, check_metric, check_representation
+from disbench.types import ValueSpec
 from tests.conftest import SMALL, TinyDataset, perfect_codes
 
 
@@ -91,3 +94,17 @@ def test_golden_files_are_described() -> None:
     for path in folder.glob("*.[jn]*"):
         assert f"`{path.name}`" in described
     assert json.loads((folder / "locatello2019.json").read_text())
+
+
+def test_a_metric_outside_the_protocol_runs_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = dataclasses.replace(registry.metrics()["mig"], name="own", values=(ValueSpec("own", "a test's"),))
+    everything = {**registry.metrics(), "own": own}
+    monkeypatch.setattr(registry, "metrics", lambda: everything)
+    resolved = resolve("quick", "own")
+    assert (resolved.name, [t.metric.name for t in resolved.tasks]) == ("quick+custom", ["own"])
+
+
+def test_generated_tables_are_current() -> None:
+    for name, (page, make) in TABLES.items():
+        text = page.read_text()
+        assert with_table(text, name, make()) == text, f"run python -m benchmarks.tables: {name} in {page.name}"

@@ -10,7 +10,7 @@ def dci(
     """train, test: codes (n, d) and factors (n, k)."""
     columns, accuracies = [], []
     for k in range(train[1].shape[1]):
-        model = GradientBoostingClassifier(n_estimators=stages, random_state=seed + k)
+        model = GradientBoostingClassifier(n_estimators=stages, random_state=seed)
         model.fit(train[0], train[1][:, k])
         columns.append(np.abs(model.feature_importances_))
         accuracies.append(model.score(test[0], test[1][:, k]))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import joblib
 import numpy as np
@@ -259,6 +260,7 @@ def test_wrong_usage_is_named(tiny: TinyDataset) -> None:
         ({"eval_seed": -1}, "not be negative"),
         ({"batch_size": 0}, "at least 1"),
         ({"device": "gpu"}, "cannot be used here"),
+        ({"array": "jax"}, "torch or numpy"),
     ):
         with pytest.raises(UsageError, match=sentence):
             evaluate(perfect_codes, tiny, **options)
@@ -266,6 +268,12 @@ def test_wrong_usage_is_named(tiny: TinyDataset) -> None:
         evaluate(torch.zeros(3, 3), tiny)
     with pytest.raises(UsageError, match="give an instance"):
         evaluate(WithBatchNorm, tiny)
+
+
+def test_labelled_data_that_is_no_grid_is_refused(tiny: TinyDataset) -> None:
+    tiny.spec = replace(tiny.spec, kind="labelled")  # type: ignore[misc]
+    with pytest.raises(UsageError, match="factor_vae, mig, dci draw images by their factors, and tiny is no grid"):
+        evaluate(perfect_codes, tiny)
 
 
 def test_one_value_of_a_metric_can_be_asked_for(tiny: TinyDataset, small: Settings) -> None:

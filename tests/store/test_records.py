@@ -4,6 +4,7 @@ import json
 import multiprocessing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from disbench import DisbenchError, UsageError, evaluate
@@ -64,6 +65,9 @@ def test_what_is_there_is_not_run_again_unless_asked(tiny: TinyDataset, tmp_path
             evaluate(module, tiny, out=file, rerun=rerun, **MIG)
         assert len(list(read(path))) == n_lines
         assert bool(tiny.served) == encodes
+    with RecordFile(path) as file, open(tmp_path / "codes.npz", "wb") as codes:
+        evaluate(module, tiny, out=file, codes_out=codes, **MIG)
+    assert len(np.load(tmp_path / "codes.npz")["codes"]) > 0
 
 
 def test_a_failed_evaluation_leaves_no_file(tiny: TinyDataset, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Measurements that are reported in docs/ and benchmarks/README.md; run by hand, never as tests."""
