@@ -1,4 +1,4 @@
-"""The cache folder for prepared arrays, and content hashes of images made on the fly."""
+"""The cache folder for prepared arrays."""
 
 from __future__ import annotations
 
@@ -9,13 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from disbench.errors import UsageError
 from disbench.files import replacing
-from disbench.types import FactorSpace, Indices, Pixels
-
-N_HASHED = 1000
 
 
 def cache_dir() -> Path:
@@ -54,11 +50,3 @@ def cached_array(file_name: str, make: Callable[[], np.ndarray], expected: tuple
 
 def _digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()[:16]
-
-
-def hash_of_sample(space: FactorSpace, images: Callable[[Indices], Pixels]) -> str:
-    """sha256 over factor names and sizes and the pixels of 1,000 images spread evenly over the index."""
-    index = torch.linspace(0, len(space) - 1, min(N_HASHED, len(space)), dtype=torch.float64).round().long()
-    digest = hashlib.sha256(repr(list(zip(space.names, space.sizes, strict=True))).encode())
-    digest.update(images(index).contiguous().numpy().data)
-    return digest.hexdigest()

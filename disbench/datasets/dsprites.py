@@ -8,12 +8,11 @@ the whole set the number of lit pixels differs by 0.005 %. Its name says that it
 from __future__ import annotations
 
 import math
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from disbench.datasets._cache import hash_of_sample
+from disbench.datasets._grid import Grid
 from disbench.registry import DatasetEntry
 from disbench.types import DatasetSpec, Factor, Factors, FactorSpace, Indices, Pixels
 
@@ -53,17 +52,10 @@ ELLIPSE_AXES = (12.7659, 7.21235)
 HEART_HALF_WIDTH, HEART_STRETCH, HEART_SHIFT = 9.59376, -0.66221, -1.43635
 
 
-class DSpritesRegen:
+class DSpritesRegen(Grid):
     """The data set; see the module's text."""
 
     spec = SPEC
-
-    def __len__(self) -> int:
-        return len(SPEC.space)
-
-    def factors(self, index: Indices) -> Factors:
-        """Factor values (n, 5) of images (n,)."""
-        return SPEC.space.values(index)
 
     def images(self, index: Indices) -> Pixels:
         """Pixels uint8 (n, 64, 64, 1), 0 or 255, of images (n,)."""
@@ -74,11 +66,6 @@ class DSpritesRegen:
             if len(of_shape):
                 _paint(pixels, of_shape, values[of_shape, 1:], draw)
         return pixels.unsqueeze(-1)
-
-    @cached_property
-    def content_hash(self) -> str:
-        """sha256 over 1,000 fixed images."""
-        return hash_of_sample(SPEC.space, self.images)
 
 
 def _paint(pixels: Pixels, which: Indices, values: Factors, draw: object) -> None:

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from disbench.datasets._cache import cached_array, hash_of_sample
+from disbench.datasets._cache import cached_array
+from disbench.datasets._grid import Grid
 from disbench.registry import DatasetEntry
-from disbench.types import DatasetSpec, Factor, Factors, FactorSpace, Indices, Pixels
+from disbench.types import DatasetSpec, Factor, FactorSpace, Indices, Pixels
 
 SIDE = 64
 SUPERSAMPLE = 2
@@ -68,17 +69,10 @@ N_TERMS = 3  # floor, wall, object
 N_ROWS = (N_TERMS * len(LEVELS) + 3) * N_GEOMETRIES
 
 
-class Rooms3D:
+class Rooms3D(Grid):
     """The data set; see the module's text."""
 
     spec = SPEC
-
-    def __len__(self) -> int:
-        return len(SPEC.space)
-
-    def factors(self, index: Indices) -> Factors:
-        """Factor values (n, 6) of images (n,)."""
-        return SPEC.space.values(index)
 
     def images(self, index: Indices) -> Pixels:
         """Pixels uint8 (n, 64, 64, 3) of images (n,)."""
@@ -91,11 +85,6 @@ class Rooms3D:
         for term in range(N_TERMS):
             pixels += self._rows.index_select(0, term_row[:, term].reshape(-1))
         return pixels.view(len(index), 3, SIDE, SIDE).permute(0, 2, 3, 1)
-
-    @cached_property
-    def content_hash(self) -> str:
-        """sha256 over 1,000 fixed images."""
-        return hash_of_sample(SPEC.space, self.images)
 
     @cached_property
     def _rows(self) -> Tensor:

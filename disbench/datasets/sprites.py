@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from disbench.datasets._cache import hash_of_sample
+from disbench.datasets._grid import Grid
 from disbench.errors import DisbenchError
 from disbench.registry import DatasetEntry
-from disbench.types import DatasetSpec, Factor, Factors, FactorSpace, Indices, Pixels
+from disbench.types import DatasetSpec, Factor, FactorSpace, Indices, Pixels
 
 SIDE = 64
 SHEET_SIZE = (13 * SIDE, 21 * SIDE)
@@ -58,7 +58,7 @@ N_ACTIONS, N_ROTATIONS, N_FRAMES = 5, 4, 6
 OPAQUE_ABOVE = 128  # of 255: at most half transparent pixels are left out, the others copied
 
 
-class Sprites:
+class Sprites(Grid):
     """The data set, from a folder with the folders body, shoes, bottomwear, topwear, eyes and hair in it."""
 
     spec = SPEC
@@ -75,13 +75,6 @@ class Sprites:
                         "DISBENCH_DATA."
                     )
 
-    def __len__(self) -> int:
-        return len(SPEC.space)
-
-    def factors(self, index: Indices) -> Factors:
-        """Factor values (n, 9) of images (n,)."""
-        return SPEC.space.values(index)
-
     def images(self, index: Indices) -> Pixels:
         """Pixels uint8 (n, 64, 64, 3) of images (n,)."""
         values = dict(zip(SPEC.space.names, SPEC.space.values(index).T, strict=True))
@@ -94,11 +87,6 @@ class Sprites:
             cell = cells[sheet, pose]
             packed = torch.where(cell == 0, packed, cell)
         return packed.view(torch.uint8).view(-1, SIDE, SIDE, 4)[..., :3]
-
-    @cached_property
-    def content_hash(self) -> str:
-        """sha256 over 1,000 fixed images."""
-        return hash_of_sample(SPEC.space, self.images)
 
     @cached_property
     def _layers(self) -> dict[str, Tensor]:

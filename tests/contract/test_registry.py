@@ -71,7 +71,8 @@ def test_model(name: str) -> None:
 def test_protocols_name_metrics_and_their_settings() -> None:
     for protocol in PROTOCOLS.values():
         for name, settings in protocol.settings.items():
-            registry.metrics()[name].settings(**settings)
+            chosen = registry.metrics()[name].settings(**settings)
+            assert all(getattr(chosen, key) == value for key, value in settings.items())
 
 
 def test_unknown_names_are_answered_with_near_ones() -> None:
