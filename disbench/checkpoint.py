@@ -94,4 +94,8 @@ def load(path: Path) -> Checkpoint:
     missing = {"model", "config", "state_dict", "train"} - content.keys()
     if missing:
         raise DisbenchError(f"{path} lacks {', '.join(sorted(missing))}; the checkpoint is incomplete.")
+    kinds = {"model": str, "config": dict, "state_dict": dict, "train": dict}
+    wrong = [part for part, kind in kinds.items() if not isinstance(content[part], kind)]
+    if wrong or not all(isinstance(value, Tensor) for value in content["state_dict"].values()):
+        raise DisbenchError(f"in {path} {', '.join(wrong) or 'state_dict'} is not of the type that {FORMAT} asks for.")
     return Checkpoint(content["model"], content["config"], content["state_dict"], content["train"])

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from disbench.errors import DisbenchError, first_line
 from disbench.models import Model, as_tensor
-from disbench.types import Codes, Dataset, Images, Indices, Pixels, Tokens
+from disbench.types import MAX_CODE, Codes, Dataset, Images, Indices, Pixels, Tokens
 
 N_PROBE = 32
 BATCH_SIZE = {"cpu": 256, "cuda": 4096}
@@ -129,14 +129,14 @@ class Encoder:
                 batch = images[start : start + size]
                 try:
                     output = self.call(batch, wants_tokens)
+                    if probe is not None:
+                        probe.compare(batch, output)
                 except torch.OutOfMemoryError:
                     if size == 1:
                         raise DisbenchError(f"{self.device} has too little memory for a single image.") from None
                     size = max(1, size // 2)
                     torch.cuda.empty_cache()
                     continue
-                if probe is not None:
-                    probe.compare(batch, output)
                 codes = reducer(output) if reducer is not None else output
                 if batches:
                     _check_same_width(codes, batches[0])
@@ -150,22 +150,21 @@ class Encoder:
         images = to_images(self.dataset.images(index).to(self.device), self.input_range)
         try:
             output = as_tensor(self.model(images))
-        except (DisbenchError, torch.OutOfMemoryError, KeyboardInterrupt):
+        except (DisbenchError, torch.OutOfMemoryError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise DisbenchError(
                 f"the model raised {type(error).__name__} on images float32 {tuple(images.shape)}: {first_line(error)}"
             ) from error
-        self._check(output, index, wants_tokens)
-        return output.to(self.device, torch.float32)
+        return self._checked(output, index, wants_tokens)
 
-    def _check(self, output: Tensor, index: Indices, wants_tokens: bool) -> None:
+    def _checked(self, output: Tensor, index: Indices, wants_tokens: bool) -> Tensor:
+        """The output as float32 on the device, if it has the right shape, is real and finite."""
         expected = 3 if wants_tokens else 2
         shape = tuple(output.shape)
         if output.ndim == 3 and not wants_tokens:
-            raise DisbenchError(
-                f"the model returned tokens {shape}; name a reducer to make codes of them: {', '.join(REDUCERS)}."
-            )
+            known = ", ".join(REDUCERS)
+            raise DisbenchError(f"the model returned tokens {shape}; name a reducer to make codes of them: {known}.")
         if output.ndim == 2 and wants_tokens:
             raise DisbenchError(f"the model returned codes {shape}, not tokens (n, t, e); leave the reducer out.")
         if output.ndim != expected or shape[0] != len(index) or 0 in shape:
@@ -175,17 +174,20 @@ class Encoder:
             )
         if output.is_complex() or output.dtype == torch.bool:
             raise DisbenchError(f"the model returned {output.dtype}; expected real numbers.")
-        if not bool(torch.isfinite(output).all()):
-            per_image = output.reshape(len(index), -1)
-            image, position = (~torch.isfinite(per_image)).nonzero()[0].tolist()
+        codes = output.to(self.device, torch.float32)
+        usable = codes.abs() <= MAX_CODE  # False for NaN
+        if not bool(usable.all()):
+            image, position = (~usable).reshape(len(index), -1).nonzero()[0].tolist()
+            value = output.reshape(len(index), -1)[image, position].item()
             raise DisbenchError(
-                f"the model returned {per_image[image, position].item()} in code {position} of image "
-                f"{int(index[image])}; codes must be finite."
+                f"the model returned {value} in code {position} of image {int(index[image])}; codes must be finite, "
+                f"and within ±{MAX_CODE:g}."
             )
+        return codes
 
 
 class _Probe:
-    """Some images encoded ahead, in a batch of their own, to be compared when their turn comes."""
+    """Some images encoded a second time, in batches of their own, to be compared when their turn comes."""
 
     def __init__(self, images: Indices, encoder: Encoder) -> None:
         at_random = torch.randperm(len(images), generator=Generator().manual_seed(0))
@@ -197,30 +199,34 @@ class _Probe:
         """Check the rows of a batch that the probe holds.
 
         Raises:
-            DisbenchError: a code differs by more than rounding explains: 1 % of that code's spread.
+            DisbenchError: a code differs by more than rounding explains: 1 % of its spread, and a little for codes
+                that hardly vary.
         """
         if self.codes is None:
-            # Two batches if the probe is all there is: the same images in the same company would prove nothing.
-            whole = len(self.images) < len(batch) or len(batch) == 1
-            parts = (self.images,) if whole else (self.images[::2], self.images[1::2])
-            encoded = torch.cat([self.encoder.call(part, output.ndim == 3) for part in parts if len(part)])
-            order = torch.cat([torch.arange(len(self.images))[::2], torch.arange(len(self.images))[1::2]])
-            self.codes = encoded if whole else encoded[order.argsort().to(encoded.device)]
+            self.codes = self._encode(len(batch), wants_tokens=output.ndim == 3)
         _check_same_width(output, self.codes)
         here = torch.isin(batch, self.images)
         if not bool(here.any()):
             return
         expected = self.codes[torch.searchsorted(self.images, batch[here]).to(output.device)]
+        difference = (output[here.to(output.device)] - expected).abs()
         spread = self.codes.std(0, correction=0)
-        allowed = 0.01 * spread + 0.001 * spread.max() + 1e-5 * self.codes.abs().max()
-        worst = ((output[here.to(output.device)] - expected).abs() - allowed).max()
-        if worst > 0:
-            difference = (output[here.to(output.device)] - expected).abs().max().item()
+        rounding = 1e-5 * self.codes.abs().amax(0) + 1e-6 * self.codes.abs().max()
+        allowed = 0.01 * spread + 0.001 * spread.quantile(0.75, interpolation="lower") + rounding
+        if bool((difference > allowed).any()):
             raise DisbenchError(
                 "the codes of an image depend on the batch it is in, or on chance: encoded twice in different company, "
-                f"they differ by up to {difference:.3g}. Put batch normalisation and dropout in eval mode, and return "
-                "means rather than samples."
+                f"they differ by up to {difference.max().item():.3g}. Put batch normalisation and dropout in eval "
+                "mode, and return means rather than samples."
             )
+
+    def _encode(self, size: int, wants_tokens: bool) -> Tensor:
+        """The probe's codes, in batches of at most `size` that are not those of the table."""
+        # Every second image, then the others: the same images in the same company would prove nothing.
+        order = torch.cat([torch.arange(len(self.images))[start::2] for start in (0, 1)])
+        size = min(size, max(1, len(self.images) // 2))
+        pieces = [self.encoder.call(piece, wants_tokens) for piece in self.images[order].split(size)]
+        return torch.cat(pieces)[order.argsort().to(pieces[0].device)]
 
 
 def _check_same_width(output: Tensor, before: Tensor) -> None:

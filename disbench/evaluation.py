@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
@@ -17,19 +18,20 @@ from tqdm import tqdm
 from disbench import records, registry
 from disbench.encode import N_PROBE, REDUCERS, Encoder
 from disbench.errors import UsageError
+from disbench.files import replacing
 from disbench.models import Array, load_model, pick_device
 from disbench.plan import generator_for, hash_of_draws, make_plan
 from disbench.protocols import Resolved, resolve
 from disbench.report import Report
 from disbench.rows import check_rows
-from disbench.types import Codes, Dataset, Draw, Metric, Score
+from disbench.types import Codes, Dataset, Draw, Metric, Representation, Score
 
 D = TypeVar("D")
 At = tuple[int, str]  # eval seed and metric
 
 
 def evaluate(
-    model: Any,
+    model: Representation | str | Path,
     dataset: str | Dataset,
     *,
     protocol: str = "locatello2019",
@@ -43,9 +45,9 @@ def evaluate(
     array: Array = "torch",
     input_range: tuple[float, float] = (0.0, 1.0),
     trust: bool = False,
-    out: records.RecordFile | None = None,
+    out: str | Path | None = None,
     rerun: bool = False,
-    codes_out: BinaryIO | None = None,
+    codes_out: str | Path | None = None,
     command: str = "",
     progress: bool = False,
 ) -> Report:
@@ -57,7 +59,7 @@ def evaluate(
             `FILE.py:CALLABLE`.
         dataset: a name (`disbench list datasets`) or a Dataset.
         protocol: a name (`disbench list protocols`).
-        metrics: metrics or values to compute, of those in the protocol; None for all.
+        metrics: metrics or values to compute; None for the protocol's.
         eval_seed: of the draws. Each metric has its own generator: no other choice here moves its numbers.
         repeats: evaluate this many eval seeds, from `eval_seed` on, on one table of codes; means are reported.
         device: where to encode and score; by default where the module is, else the CPU.
@@ -67,71 +69,76 @@ def evaluate(
         array: "numpy" if the model takes and returns numpy arrays (JAX and TensorFlow models come in this way).
         input_range: what the model expects in place of [0, 1].
         trust: load archives that can run code.
-        out: where the record is appended. A record of the same numbers of the same model that is there already is
-            returned instead, unless the codes are wanted too; a function has no content hash and is always run.
+        out: file that the record is appended to. A record of the same numbers of the same model that is there already
+            is returned instead, unless the codes are wanted too. A model whose code disbench cannot know (a function,
+            a module) has no content hash and is always run.
         rerun: compute even so.
-        codes_out: open file for the table of codes (npz: codes, factors, index).
+        codes_out: file for the table of codes (npz: codes, factors, index).
         command: recorded.
-        progress: show bars on stderr.
+        progress: show bars, and what was skipped, on stderr.
 
     Returns:
         A Report; `report.scores["mig"]`.
 
     Raises:
-        UsageError: an unknown name or setting, a missing file.
+        UsageError: an unknown name or setting, a missing file, a file that cannot be written.
         DisbenchError: the model or the data set is not usable as it is.
     """
     resolved = resolve(protocol, metrics, settings)
     seeds = _seeds(eval_seed, repeats)
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"batch_size must be at least 1; got {batch_size}.")
+    if not input_range[0] < input_range[1]:
+        raise UsageError(f"input_range must rise from low to high; got {input_range[0]:g}, {input_range[1]:g}.")
+    reduce = registry.pick("reducer", reducer, REDUCERS)() if reducer is not None else None
     source = registry.load_dataset(dataset) if isinstance(dataset, str) else dataset
     if source.spec.kind != "grid":
         names = ", ".join(task.metric.name for task in resolved.tasks)
         raise UsageError(f"{names} draw images by their factors, and {source.spec.name} is no grid of factors.")
     loaded = load_model(model, array=array, trust=trust)
     where = pick_device(loaded, device)
-    reduce = registry.pick("reducer", reducer, REDUCERS)() if reducer is not None else None
-    key = _key(resolved, {"name": source.spec.name, "content_hash": source.content_hash}, reducer)
-    if codes_out is None and (known := _known(out, rerun, key, loaded.content_hash, seeds, progress)):
-        return known
     clock = _Clock()
-
-    with clock.step("plan"):
-        space = source.spec.space
-        draws = _draws(resolved, seeds, lambda metric, sizes, generator, _: metric.draw(space, sizes, generator))
-        fit_on = None
-        if reduce is not None:
-            fit_on = reduce.draw(len(source), generator_for(0, f"reducer {reducer}", 1))  # the same for every eval seed
-        plan = make_plan(draws, also=[] if fit_on is None else [fit_on])
-    with clock.step("encode"):
-        encoder = Encoder(loaded, source, where, batch_size, input_range, progress)
-        codes = encoder.table(plan.images, reduce, fit_on)
-    scores = _score(resolved, {at: plan.draw(at) for at in draws}, codes, clock, progress)
-
-    if codes_out is not None:
-        factors = source.factors(plan.images)
-        np.savez(codes_out, codes=codes.cpu().numpy(), factors=factors.numpy(), index=plan.images.numpy())
-    n_images = len(plan.images)
-    sample = {
-        "eval_seeds": seeds,
-        "indices_sha256": hash_of_draws(draws),
-        "n_asked": plan.n_asked,
-        "n_encoded": n_images,
-        "n_probe": min(N_PROBE, n_images),
-    }
-    described = {
+    described: dict[str, Any] = {
         "name": loaded.name,
         "content_hash": loaded.content_hash,
         "train": dict(loaded.train),
-        "n_codes": codes.shape[1],
         "input_range": list(input_range),
     }
-    run = records.run_info(str(where), clock.seconds, command)
-    report = Report.of_scores(resolved, key, described, sample, scores, run)
-    if out is not None:
-        out.append(report.record)
-    return report
+
+    with _files(out, codes_out) as (records_file, codes_file):
+        with clock.step("data set"):
+            key = _key(resolved, {"name": source.spec.name, "content_hash": source.content_hash}, reducer)
+        if codes_file is None and (known := _known(records_file, rerun, key, described, seeds, progress)):
+            return Report(known, resolved)
+
+        with clock.step("plan"):
+            space = source.spec.space
+            draws = _draws(resolved, seeds, lambda metric, sizes, generator, _: metric.draw(space, sizes, generator))
+            fit_on = None
+            if reduce is not None:  # the same images for every eval seed
+                fit_on = reduce.draw(len(source), generator_for(0, f"reducer {reducer}", 1))
+            plan = make_plan(draws, also=[] if fit_on is None else [fit_on])
+        with clock.step("encode"):
+            encoder = Encoder(loaded, source, where, batch_size, input_range, progress)
+            codes = encoder.table(plan.images, reduce, fit_on)
+        scores = _score(resolved, {at: plan.draw(at) for at in draws}, codes, clock, progress)
+
+        if codes_file is not None:
+            factors = source.factors(plan.images)
+            np.savez(codes_file, codes=codes.cpu().numpy(), factors=factors.numpy(), index=plan.images.numpy())
+        sample = {
+            "eval_seeds": seeds,
+            "indices_sha256": hash_of_draws(draws),
+            "n_asked": plan.n_asked,
+            "n_encoded": len(plan.images),
+            "n_probe": min(N_PROBE, len(plan.images)),
+        }
+        described["n_codes"] = codes.shape[1]
+        run = records.run_info(str(where), clock.seconds, command)
+        report = Report.of_scores(resolved, key, described, sample, scores, run)
+        if records_file is not None:
+            records_file.append(report.record)
+        return report
 
 
 def score_codes(
@@ -147,7 +154,7 @@ def score_codes(
     settings: Mapping[str, Any] | None = None,
     factor_names: Iterable[str] | None = None,
     name: str = "codes",
-    out: records.RecordFile | None = None,
+    out: str | Path | None = None,
     rerun: bool = False,
     command: str = "",
     progress: bool = False,
@@ -163,41 +170,40 @@ def score_codes(
         factors: whole numbers (n, k), numpy or torch; any labels will do, they are numbered in ascending order.
         test_codes: float (m, d); without it, values that need a test set are undefined.
         test_factors: whole numbers (m, k).
-        protocol, metrics, eval_seed, repeats, settings, out, rerun, command, progress: as for `evaluate`.
+        protocol, metrics, repeats, settings, out, rerun, command, progress: as for `evaluate`.
+        eval_seed: of the draws of metrics that hold factors fixed, and of what the others fit.
         factor_names: for messages.
         name: what the record calls the model.
 
     Raises:
-        UsageError: an unknown name or setting.
+        UsageError: an unknown name or setting, a setting of a sample that is not drawn.
         DisbenchError: arrays of the wrong shape or type, or codes that are not finite.
     """
     resolved = resolve(protocol, metrics, settings)
     resolved = replace(resolved, name=resolved.name + "+rows")
+    unused = {f"{t.metric.name}.{setting}" for t in resolved.tasks for setting in t.metric.draw_settings}
+    if refused := sorted(unused & set(settings or {})):
+        raise UsageError(f"{', '.join(refused)} sizes a sample, and given rows are all used; leave it out.")
     seeds = _seeds(eval_seed, repeats)
     rows = check_rows(codes, factors, test_codes, test_factors, factor_names)
-    digest = rows.codes_hash
-    key = _key(resolved, {"name": "given rows", "content_hash": rows.factors_hash}, None)
-    if known := _known(out, rerun, key, digest, seeds, progress):
-        return known
+    described: dict[str, Any] = {"name": name, "content_hash": rows.codes_hash, "train": {}, "input_range": None}
+    key = _key(resolved, {"name": "given rows", "content_hash": rows.factors_hash}, None, without=unused)
     clock = _Clock()
 
-    with clock.step("plan"):
-        draws = _draws(resolved, seeds, rows.draw)
-    scores = _score(resolved, draws, rows.codes, clock, progress)
-
-    sample = {
-        "eval_seeds": seeds,
-        "indices_sha256": hash_of_draws(draws),
-        "n_asked": len(rows.codes),
-        "n_encoded": 0,
-        "n_probe": 0,
-    }
-    described = {"name": name, "content_hash": digest, "train": {}, "n_codes": rows.codes.shape[1]}
-    run = records.run_info(str(rows.codes.device), clock.seconds, command)
-    report = Report.of_scores(resolved, key, described, sample, scores, run)
-    if out is not None:
-        out.append(report.record)
-    return report
+    with _files(out, None) as (records_file, _):
+        if known := _known(records_file, rerun, key, described, seeds, progress):
+            return Report(known, resolved)
+        with clock.step("plan"):
+            draws = _draws(resolved, seeds, rows.draw)
+        scores = _score(resolved, draws, rows.codes, clock, progress)
+        n_rows = len(rows.codes)
+        sample = {"eval_seeds": seeds, "indices_sha256": hash_of_draws(draws), "n_asked": n_rows, "n_encoded": 0}
+        described["n_codes"] = rows.codes.shape[1]
+        run = records.run_info(str(rows.codes.device), clock.seconds, command)
+        report = Report.of_scores(resolved, key, described, {**sample, "n_probe": 0}, scores, run)
+        if records_file is not None:
+            records_file.append(report.record)
+        return report
 
 
 @dataclass
@@ -213,6 +219,18 @@ class _Clock:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
 
+@contextlib.contextmanager
+def _files(
+    out: str | Path | None, codes_out: str | Path | None
+) -> Iterator[tuple[records.RecordFile | None, BinaryIO | None]]:
+    """What will be written, opened before any work starts; nothing is left of it if the work fails."""
+    with contextlib.ExitStack() as stack:
+        yield (
+            stack.enter_context(records.RecordFile(out)) if out is not None else None,
+            stack.enter_context(replacing(codes_out)) if codes_out is not None else None,
+        )
+
+
 def _seeds(eval_seed: int, repeats: int) -> list[int]:
     if repeats < 1:
         raise UsageError(f"repeats must be at least 1; got {repeats}.")
@@ -221,8 +239,15 @@ def _seeds(eval_seed: int, repeats: int) -> list[int]:
     return list(range(eval_seed, eval_seed + repeats))
 
 
-def _key(resolved: Resolved, dataset: Mapping[str, Any], reducer: str | None) -> dict[str, Any]:
-    metrics = {t.metric.name: {"version": t.metric.version, "settings": asdict(t.settings)} for t in resolved.tasks}
+def _key(
+    resolved: Resolved, dataset: Mapping[str, Any], reducer: str | None, without: Container[str] = ()
+) -> dict[str, Any]:
+    """The record's key; settings named METRIC.SETTING in `without` have no part in it."""
+    metrics = {}
+    for task in resolved.tasks:
+        name = task.metric.name
+        settings = {k: v for k, v in asdict(task.settings).items() if f"{name}.{k}" not in without}
+        metrics[name] = {"version": task.metric.version, "settings": settings}
     return records.make_key({"name": resolved.name, "version": resolved.version}, dataset, metrics, reducer)
 
 
@@ -230,17 +255,15 @@ def _known(
     out: records.RecordFile | None,
     rerun: bool,
     key: Mapping[str, Any],
-    model_hash: str | None,
+    model: Mapping[str, Any],
     seeds: list[int],
     progress: bool,
-) -> Report | None:
-    """The report that the file of records has already."""
-    record = out.find(records.identity(key), model_hash, seeds) if out is not None and not rerun else None
-    if record is None or out is None:
-        return None
-    if progress:
+) -> dict[str, Any] | None:
+    """The record that the file has already, unless it is to be made again."""
+    record = out.find(key, model, seeds) if out is not None and not rerun else None
+    if record is not None and out is not None and progress:
         print(f"disbench: {out.path} has this record already; --rerun computes it again.", file=sys.stderr)
-    return Report(record)
+    return record
 
 
 def _draws(resolved: Resolved, seeds: list[int], draw: Callable[[Metric, Any, Generator, int], D]) -> dict[At, D]:

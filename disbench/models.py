@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import importlib.util
 import sys
+import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +33,7 @@ class Model:
         name: what records and tables call it.
         call: Images -> Codes or Tokens, in torch or numpy as `array` says.
         module: the torch module behind `call`, if one is known: it is put in eval mode and on the device.
-        content_hash: of config and tensors; None where they cannot be known.
+        content_hash: of config and tensors, or of an archive; None where the code that runs cannot be known.
         train: how it was trained (train_seed, data set, ...), as far as known.
         array: what `call` takes and returns.
     """
@@ -57,11 +60,14 @@ class Model:
     @contextlib.contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:
         """In eval mode, on the device, without gradients; everything as before afterwards."""
-        modes = {m: m.training for m in self.module.modules()} if self.module is not None else {}
+        modules = self.module.modules() if self.module is not None else ()
+        modes = {m: m.training for m in modules if hasattr(m, "training")}  # a frozen TorchScript module has none
         home = self.device
         try:
             if self.module is not None:
-                self.module.eval().to(device)
+                self.module.to(device)
+                if modes:
+                    self.module.eval()
             with torch.no_grad():
                 yield
         finally:
@@ -104,8 +110,7 @@ def _from_callable(source: Callable[..., Any], array: Array, name: str | None = 
     owner = source if isinstance(source, nn.Module) else getattr(source, "__self__", None)
     module = owner if isinstance(owner, nn.Module) else None
     kind = getattr(source, "__qualname__", type(source).__qualname__)
-    digest = checkpoint.content_hash({"class": kind}, module.state_dict()) if module is not None else None
-    return Model(name or kind, source, module, digest, array=array)
+    return Model(name or kind, source, module, array=array)
 
 
 def _from_text(text: str, array: Array, trust: bool) -> Model:
@@ -116,7 +121,7 @@ def _from_text(text: str, array: Array, trust: bool) -> Model:
     if path.is_dir() and (path / "ckpt.pt").is_file():
         path = path / "ckpt.pt"
     if path.is_file() and path.suffix != ".py":
-        return _from_archive(path) if trust and _is_archive(path) else _from_checkpoint(path, _name_of(path))
+        return _from_archive(path, trust) if _kind_of_archive(path) else _from_checkpoint(path, _name_of(path))
     if ":" in text:
         return _from_callable(
             _import_callable(text), array, name=Path(text.rpartition(":")[0]).name + ":" + text.rpartition(":")[2]
@@ -140,60 +145,61 @@ def _name_of(path: Path) -> str:
 
 
 def _from_checkpoint(path: Path, name: str) -> Model:
-    if path.is_file() and _is_archive(path):
-        raise DisbenchError(
-            f"{path} is a TorchScript or torch.export archive, and loading one can run code; "
-            "if you trust where it came from, say so with --trust."
-        )
     found = checkpoint.load(path)
     entry = registry.pick("kind of model", found.model, registry.models())
-    module = entry.build(override(entry.config(), found.config))
+    with torch.random.fork_rng():
+        module = entry.build(override(entry.config(), found.config))
     weights = {key: value.float() if value.is_floating_point() else value for key, value in found.state_dict.items()}
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
         raise DisbenchError(
-            f"the tensors in {path} do not fit the model {found.model!r} that it names: {error}"
+            f"the tensors in {path} do not fit the model {found.model!r} and the config that it names; "
+            "was it written by another version of the model? (--debug lists the tensors)"
         ) from error
     module.to("cuda" if torch.cuda.is_available() else "cpu")
     return Model(name, module, module, found.content_hash, dict(found.train))
 
 
-def _is_archive(path: Path) -> bool:
-    """Whether the file is a TorchScript archive (it holds `code/`) or one of torch.export (it holds `models/`)."""
-    import zipfile
-
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(part in ("code", "models") for name in archive.namelist() for part in name.split("/")[1:2])
-
-
-def _from_archive(path: Path) -> Model:
+def _kind_of_archive(path: Path) -> Literal["script", "export"] | None:
+    """What a zip file is told to be by the folders in it: TorchScript holds `code/`, torch.export `models/`."""
     try:
-        is_export = path.suffix == ".pt2"
-        module = torch.export.load(path).module() if is_export else torch.jit.load(path, map_location="cpu")
+        with zipfile.ZipFile(path) as archive:
+            folders = {name.split("/")[1] for name in archive.namelist() if name.count("/") > 1}
+    except (zipfile.BadZipFile, OSError):
+        return None
+    return "script" if "code" in folders else "export" if "models" in folders else None
+
+
+def _from_archive(path: Path, trust: bool) -> Model:
+    if not trust:
+        raise DisbenchError(
+            f"{path} is a TorchScript or torch.export archive, and loading one can run code; "
+            "if you trust where it came from, say so with --trust (trust=True)."
+        )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        with open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript itself
+            if _kind_of_archive(path) == "export":
+                return Model(_name_of(path), torch.export.load(file).module(), content_hash=digest)
+            module = torch.jit.load(file, map_location="cpu")
     except Exception as error:
         raise DisbenchError(f"{path} could not be loaded as an archive: {first_line(error)}") from error
-    digest = checkpoint.content_hash({"archive": path.suffix}, module.state_dict())
-    return Model(_name_of(path), module, None if is_export else module, digest)
+    return Model(_name_of(path), module, module, digest)
 
 
 def _import_callable(text: str) -> Callable[..., Any]:
     """What FILE.py:CALLABLE or PACKAGE.MODULE:CALLABLE names; runs the user's own code."""
     where, _, attribute = text.rpartition(":")
+    if where.endswith(".py") and not Path(where).is_file():
+        raise UsageError(f"there is no Python file at {where}.")
     try:
-        if where.endswith(".py"):
-            path = Path(where)
-            if not path.is_file():
-                raise UsageError(f"there is no Python file at {where}.")
-            module = _import_file(path)
-        else:
-            module = importlib.import_module(where)
+        module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
     except UsageError:
         raise
-    except Exception as error:
-        raise DisbenchError(f"importing {where} failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise DisbenchError(f"importing {where} failed: {type(error).__name__}: {first_line(error)}") from error
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
@@ -212,12 +218,25 @@ def _import_file(path: Path) -> Any:
         raise UsageError(f"{path} cannot be imported as Python.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses in the file look themselves up
-    sys.path.insert(0, str(path.resolve().parent))  # so that it can import its neighbours
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.pop(0)
+    _put_on_path(path.resolve().parent)
+    spec.loader.exec_module(module)
     return module
+
+
+def _import_module(name: str) -> Any:
+    _put_on_path(Path.cwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            raise UsageError(f"there is no module {error.name!r} to import {name} from.") from error
+        raise
+
+
+def _put_on_path(folder: Path) -> None:
+    """As `python FILE` does: neighbours can be imported, now and when the model is called."""
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
 
 
 def pick_device(model: Model, asked: str | torch.device | None) -> torch.device:
@@ -226,8 +245,15 @@ def pick_device(model: Model, asked: str | torch.device | None) -> torch.device:
     Raises:
         UsageError: there is no such device here.
     """
-    if asked is None:
-        return model.device or torch.device("cpu")
+    return check_device(asked) if asked is not None else model.device or torch.device("cpu")
+
+
+def check_device(asked: str | torch.device) -> torch.device:
+    """The device that a name means.
+
+    Raises:
+        UsageError: there is no such device here.
+    """
     try:
         device = torch.device(asked)
         torch.empty(1, device=device)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Generator
 
@@ -77,14 +77,11 @@ class Grid:
 def grid_of_rows(factors: Factors, names: tuple[str, ...]) -> Grid | str:
     """The grid that rows (n, k) cover, or, where they cover none, the reason.
 
-    A factor's size is its largest value plus one. Of several rows with the same combination the first stands for it.
+    The values of a factor are those that occur. Of several rows with one combination the first stands for it.
     """
-    space = FactorSpace(tuple(Factor(n, int(s) + 1) for n, s in zip(names, factors.amax(0), strict=True)))
-    n_distinct = len(torch.unique(factors, dim=0))
-    n_cells = math.prod(space.sizes)
-    if n_distinct < n_cells:
-        return f"it needs every combination of the factors, and the rows hold {n_distinct:,} of {n_cells:,}"
-    index = space.index(factors)
-    rows = torch.empty(len(space), dtype=torch.int64)
-    rows[index.flip(0)] = torch.arange(len(index) - 1, -1, -1)
-    return Grid(space, rows)
+    columns = [torch.unique(column, return_inverse=True) for column in factors.T]
+    space = FactorSpace(tuple(Factor(n, len(values)) for n, (values, _) in zip(names, columns, strict=True)))
+    index, first_rows = np.unique(space.index(torch.stack([c for _, c in columns], dim=1)).numpy(), return_index=True)
+    if len(index) < len(space):
+        return f"it needs every combination of the factors, and the rows hold {len(index):,} of {len(space):,}"
+    return Grid(space, torch.from_numpy(first_rows))

@@ -86,7 +86,7 @@ def run_info(device: str, seconds: Mapping[str, float], command: str) -> dict[st
 
 def to_line(record: Mapping[str, Any]) -> str:
     """The record as one line of strict JSON, without the line's end."""
-    return json.dumps(record, allow_nan=False, ensure_ascii=False)
+    return json.dumps(record, allow_nan=False)
 
 
 def validate(record: Any) -> None:
@@ -116,39 +116,56 @@ class RecordFile:
         self.path = Path(path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            self._is_ours = not self.path.exists()
+            self._descriptor = self._open()
         except OSError as error:
             raise UsageError(f"{self.path} cannot be opened for writing: {error.strerror}.") from None
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
 
     def __enter__(self) -> RecordFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with _locked(self._descriptor):
+            if self._is_ours and not os.fstat(self._descriptor).st_size:  # nothing came of it
+                self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
-        if not self.path.stat().st_size:  # nothing came of it
-            self.path.unlink()
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add a record as one line; a truncated last line that an earlier crash left is closed first."""
-        line = (to_line(record) + "\n").encode()
-        with _locked(self._descriptor):
-            size = os.fstat(self._descriptor).st_size
-            if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
-                line = b"\n" + line
-            os.write(self._descriptor, line)
-            os.fsync(self._descriptor)
+        """Add a record as one line; a truncated last line that an earlier crash left is closed first.
 
-    def find(self, identity: str, model_hash: str | None, eval_seeds: list[int]) -> dict[str, Any] | None:
+        Raises:
+            DisbenchError: the disk is full; the file is as it was.
+        """
+        line = (to_line(record) + "\n").encode()
+        while not self._append_line(line):  # another process opened the file too, failed and removed it
+            os.close(self._descriptor)
+            self._descriptor = self._open()
+
+    def _append_line(self, line: bytes) -> bool:
+        """Whether the line was written: not into a file that has been removed meanwhile."""
+        with _locked(self._descriptor):
+            status = os.fstat(self._descriptor)
+            if not status.st_nlink:
+                return False
+            if status.st_size and os.pread(self._descriptor, 1, status.st_size - 1) != b"\n":
+                line = b"\n" + line
+            if os.write(self._descriptor, line) != len(line):
+                os.ftruncate(self._descriptor, status.st_size)
+                raise DisbenchError(f"{self.path} has no room for the record: the disk is full.")
+            os.fsync(self._descriptor)
+        return True
+
+    def find(self, key: Mapping[str, Any], model: Mapping[str, Any], eval_seeds: list[int]) -> dict[str, Any] | None:
         """The latest record of the same numbers of the same model; None for a model without a content hash."""
-        if model_hash is None:
+        if model["content_hash"] is None:
             return None
         found = None
         for record in read(self.path):
-            if (record["identity"], record["model"]["content_hash"], record["sample"]["eval_seeds"]) == (
-                identity,
-                model_hash,
-                eval_seeds,
-            ):
+            is_same = record["identity"] == identity(key) and record["sample"]["eval_seeds"] == eval_seeds
+            if is_same and all(record["model"][part] == model[part] for part in ("content_hash", "input_range")):
                 found = record
         return found
 
@@ -169,21 +186,27 @@ def _locked(descriptor: int) -> Iterator[None]:
 
 
 def read(path: str | Path) -> Iterator[dict[str, Any]]:
-    """The valid records of a file, in order; a truncated line is passed over, as a crash can leave one.
+    """The valid records of a file, in order; the beginning of a record is passed over, as a crash can leave one.
 
     Raises:
         UsageError: there is no such file.
         DisbenchError: a whole line is not a valid record.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise DisbenchError(f"{path} is no file of records: it is not UTF-8 text.") from None
     for number, line in enumerate(lines, 1):
+        if not line:
+            continue
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
-            continue
+            if line.startswith('{"sch'):
+                continue
+            raise DisbenchError(f"{path}, line {number}: this is no record; expected one JSON object a line.") from None
         try:
             validate(record)
         except DisbenchError as error:

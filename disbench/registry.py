@@ -64,6 +64,9 @@ class CheckpointEntry:
     path: Path
 
 
+_DEFINES = {"metrics": ("METRIC",), "datasets": ("DATASETS",), "models": ("MODELS", "CHECKPOINTS")}
+
+
 def _modules(kind: str) -> Iterator[ModuleType]:
     """Built-in modules of `disbench/KIND`, if there is such a folder, then those that entry points name."""
     if kind in ("metrics", "datasets"):
@@ -73,12 +76,18 @@ def _modules(kind: str) -> Iterator[ModuleType]:
                 yield import_module(f"disbench.{kind}.{info.name}")
     for point in sorted(entry_points(group=f"disbench.{kind}"), key=lambda p: p.name):
         try:
-            yield point.load()
+            module = point.load()
         except Exception as error:
             raise DisbenchError(
                 f"the installed plug-in {point.name!r} ({point.value}) could not be loaded: {error}. "
                 "Repair it or uninstall it."
             ) from error
+        if not any(hasattr(module, name) for name in _DEFINES[kind]):
+            raise DisbenchError(
+                f"the installed plug-in {point.name!r} ({point.value}) defines no {' or '.join(_DEFINES[kind])}. "
+                "Repair it or uninstall it."
+            )
+        yield module
 
 
 def _merge(kind: str, pairs: Iterator[tuple[str, T]]) -> dict[str, T]:
@@ -105,13 +114,13 @@ def datasets() -> Mapping[str, DatasetEntry]:
 @cache
 def models() -> Mapping[str, ModelEntry]:
     """Every kind of model by name."""
-    return _merge("models", (pair for m in _modules("models") for pair in m.MODELS.items()))
+    return _merge("models", (pair for m in _modules("models") for pair in getattr(m, "MODELS", {}).items()))
 
 
 @cache
 def checkpoints() -> Mapping[str, CheckpointEntry]:
     """Every shipped checkpoint by name."""
-    return _merge("checkpoints", (pair for m in _modules("models") for pair in m.CHECKPOINTS.items()))
+    return _merge("checkpoints", (pair for m in _modules("models") for pair in getattr(m, "CHECKPOINTS", {}).items()))
 
 
 def pick(kind: str, name: str, known: Mapping[str, T]) -> T:

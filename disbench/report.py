@@ -8,8 +8,7 @@ from functools import cached_property
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, Literal
 
-from disbench import registry
-from disbench.protocols import Resolved
+from disbench.protocols import Resolved, Task
 from disbench.records import SCHEMA, identity, to_line
 from disbench.types import Score, ValueSpec
 
@@ -50,9 +49,14 @@ class Value:
 
 @dataclass(frozen=True)
 class Report:
-    """What `evaluate` and `score_codes` return. `record` is the whole of it, as JSON-able primitives."""
+    """What `evaluate` and `score_codes` return.
+
+    `record` is the whole of it, as JSON-able primitives, with every value of the metrics that ran; `resolved` says
+    which of them were asked for, and are shown.
+    """
 
     record: Mapping[str, Any]
+    resolved: Resolved
 
     @classmethod
     def of_scores(
@@ -65,12 +69,12 @@ class Report:
         run: Mapping[str, Any],
     ) -> Report:
         """Gather the scores of every eval seed and metric into a record; see `disbench.records` for its parts."""
-        entries, details = {}, {}
+        entries: dict[str, Any] = {}
+        details: dict[str, Any] = {}
         for task in resolved.tasks:
             found = [scores[seed, task.metric.name] for seed in sample["eval_seeds"]]
             details[task.metric.name] = dict(found[0].details)
-            for name in task.values:
-                entries[name] = {**_over_seeds(name, found), "asked_by_name": task.by_name}
+            entries |= {value.name: _over_seeds(value.name, found) for value in task.metric.values}
         record = {
             "schema": SCHEMA,
             "key": key,
@@ -81,24 +85,18 @@ class Report:
             "details": details,
             "run": run,
         }
-        return cls(record)
+        return cls(record, resolved)
 
     @cached_property
     def values(self) -> Mapping[str, Value]:
-        """Every value with its status, by name."""
-        specs = {v.name: v for name in self.record["key"]["metrics"] for v in registry.metrics()[name].values}
-        return {
-            name: Value(
-                specs[name],
-                entry["value"],
-                entry["status"],
-                entry["reason"],
-                entry.get("std"),
-                tuple(entry["interval"]) if "interval" in entry else None,
-                entry["asked_by_name"],
-            )
-            for name, entry in self.record["scores"].items()
-        }
+        """Every value that was asked for, with its status, by name."""
+        return {name: self._value(task, name) for task in self.resolved.tasks for name in task.values}
+
+    def _value(self, task: Task, name: str) -> Value:
+        entry = self.record["scores"][name]
+        spec = next(spec for spec in task.metric.values if spec.name == name)
+        interval = tuple(entry["interval"]) if "interval" in entry else None
+        return Value(spec, entry["value"], entry["status"], entry["reason"], entry.get("std"), interval, task.by_name)
 
     @property
     def scores(self) -> Mapping[str, float | None]:

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from disbench.errors import DisbenchError, UsageError
 from disbench.plan import Grid, grid_of_rows
-from disbench.types import Codes, Draw, Factors, Metric
+from disbench.types import MAX_CODE, Codes, Draw, Factors, Metric
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Rows:
     def draw(self, metric: Metric, settings: Any, generator: Generator, seed: int) -> Draw | str:
         """The metric's draw among these rows, or why they cannot carry it; `seed` is for what the metric fits."""
         if metric.needs == "samples":
-            return self.samples(seed)
+            return self.samples(seed % 2**32)
         grid = grid_of_rows(self.factors, self.names)
         if not isinstance(grid, Grid):
             return grid
@@ -89,7 +89,7 @@ def check_rows(
         table = torch.cat([table, test_table.to(table)])
         labels = np.concatenate([labels, test_labels])
     n_factors = labels.shape[1]
-    names = tuple(factor_names) if factor_names is not None else tuple(f"factor {k}" for k in range(n_factors))
+    names = tuple(factor_names) if factor_names is not None else tuple(str(k) for k in range(n_factors))
     if len(names) != n_factors:
         raise DisbenchError(f"there are {n_factors} factors and {len(names)} factor_names.")
     columns = [np.unique(column, return_inverse=True)[1] for column in labels.T]
@@ -107,7 +107,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     if not Path(path).is_file():
         raise UsageError(f"there is no file at {path}.")
     try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.lib.npyio.NpzFile(raw, allow_pickle=False) as file:
             wanted = ("codes", "factors", "test_codes", "test_factors")
             arrays = {name: file[name] for name in wanted if name in file.files}
     except Exception as error:  # numpy and zipfile raise many kinds on damaged files
@@ -129,14 +129,19 @@ def _check_codes(name: str, array: Any) -> Tensor:
     if not bool(torch.isfinite(tensor).all()):
         row, code = (~torch.isfinite(tensor)).nonzero()[0].tolist()
         raise DisbenchError(f"{name} must be finite; row {row}, code {code} is {tensor[row, code].item()}.")
+    if float(tensor.abs().max()) > MAX_CODE:
+        raise DisbenchError(f"{name} must lie within ±{MAX_CODE:g}, so that variances are finite; rescale them.")
     return tensor
 
 
 def _check_factors(name: str, array: Any, n_rows: int) -> np.ndarray:
-    labels = _to_numpy(name, array.cpu() if isinstance(array, Tensor) else array)
+    labels = _to_numpy(name, array.detach().cpu() if isinstance(array, Tensor) else array)
     if labels.ndim != 2 or labels.shape[1] < 1 or len(labels) != n_rows:
         raise DisbenchError(f"{name} must be ({n_rows}, k), a row for each row of codes; got {labels.shape}.")
-    if labels.dtype.kind == "c" or (labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels))):
+    is_whole = labels.dtype.kind in "iub" or (
+        labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.round(labels)).all()
+    )
+    if not is_whole:
         raise DisbenchError(f"{name} must be whole numbers, the class of each row; number the values first.")
     return labels
 
@@ -148,4 +153,6 @@ def _to_numpy(name: str, array: Any) -> np.ndarray:
         raise DisbenchError(f"{name} is no array: {error}") from None
     if converted.dtype.kind not in "iufbc":
         raise DisbenchError(f"{name} must hold numbers; got dtype {converted.dtype}.")
-    return converted
+    if converted.dtype.kind == "f" and converted.dtype.itemsize > 8:
+        converted = converted.astype(np.float64)
+    return converted.astype(converted.dtype.newbyteorder("="))

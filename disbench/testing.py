@@ -32,7 +32,7 @@ Transform = Callable[[Codes, Draw, Generator], tuple[Codes, Draw]]
 def _permute_samples(codes: Codes, draw: Draw, generator: Generator) -> tuple[Codes, Draw]:
     order = {part: torch.randperm(len(index), generator=generator) for part, index in draw.indices.items()}
     indices = {part: index[order[part]] for part, index in draw.indices.items()}
-    labels = {part: values[order[part]] for part, values in draw.labels.items()}
+    labels = {part: values[order[part]] if part in order else values for part, values in draw.labels.items()}
     return codes, dataclasses.replace(draw, indices=indices, labels=labels)
 
 
@@ -42,7 +42,7 @@ def _permute_codes(codes: Codes, draw: Draw, generator: Generator) -> tuple[Code
 
 def _scale_codes(codes: Codes, draw: Draw, generator: Generator) -> tuple[Codes, Draw]:
     """By powers of two, so that rounding has no part in it."""
-    return codes * 2.0 ** torch.randint(4, (codes.shape[1],), generator=generator), draw
+    return codes * 2.0 ** torch.randint(-8, 9, (codes.shape[1],), generator=generator), draw
 
 
 def _add_dead_code(codes: Codes, draw: Draw, generator: Generator) -> tuple[Codes, Draw]:

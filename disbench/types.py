@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Generator, Tensor
@@ -29,6 +29,8 @@ Tokens: TypeAlias = Tensor
 Pixels: TypeAlias = Tensor
 Factors: TypeAlias = Tensor
 Indices: TypeAlias = Tensor
+
+MAX_CODE = 1e18  # largest absolute value of a code: squares and sums of squares stay within float64, ranges in float32
 
 Kind = Literal["categorical", "ordinal", "circular"]
 
@@ -76,6 +78,11 @@ class FactorSpace:
     def n_factors(self) -> int:
         """Number of factors, k."""
         return len(self.factors)
+
+    @property
+    def varying(self) -> Tensor:
+        """int64: positions of the factors that take more than one value."""
+        return torch.tensor([k for k, size in enumerate(self.sizes) if size > 1], dtype=torch.int64)
 
     def __len__(self) -> int:
         return math.prod(self.sizes)
@@ -125,7 +132,7 @@ class FactorSpace:
         Returns:
             values (n_groups, group_size, k), and the position (n_groups,) of the factor that each group shares.
         """
-        varying = torch.tensor([k for k, size in enumerate(self.sizes) if size > 1] or [0])
+        varying = self.varying if len(self.varying) else torch.tensor([0])
         fixed = varying[torch.randint(len(varying), (n_groups,), generator=generator)]
         values = self.draw((n_groups, group_size), generator)
         shared = values[:, :1].expand_as(values)
@@ -151,7 +158,6 @@ class DatasetSpec:
     known_defects: tuple[str, ...] = ()
 
 
-@runtime_checkable
 class Dataset(Protocol):
     """Images with ground-truth factors."""
 
@@ -161,7 +167,7 @@ class Dataset(Protocol):
 
     @property
     def content_hash(self) -> str:
-        """Hex digest that changes when an image or a factor size does."""
+        """sha256 that tells this data from any other; of generated images, over a fixed sample of them."""
 
     def __len__(self) -> int: ...
 
@@ -216,7 +222,7 @@ class Draw:
         indices = {"train": torch.arange(len(factors))}
         if test_factors is not None:
             indices["test"] = torch.arange(len(factors), len(factors) + len(test_factors))
-        return Draw(indices, labels, names or tuple(f"factor {k}" for k in range(factors.shape[1])), seed)
+        return Draw(indices, labels, names or tuple(str(k) for k in range(factors.shape[1])), seed)
 
 
 def draw_seed(generator: Generator) -> int:
@@ -273,6 +279,7 @@ class Metric:
         draw: (space, settings, generator) -> Draw into the data set.
         score: (codes (m, d), Draw into codes, settings) -> Score.
         citation: BibTeX of the paper that defines it.
+        draw_settings: names of the settings that only `draw` reads: they mean nothing where rows are given.
         tolerance: how far a value may move under what it is invariant to (ties in fitted models).
     """
 
@@ -284,10 +291,10 @@ class Metric:
     draw: Callable[[FactorSpace, Any, Generator], Draw]
     score: Callable[[Codes, Draw, Any], Score]
     citation: str
+    draw_settings: frozenset[str] = frozenset()
     tolerance: float = 1e-9
 
 
-@runtime_checkable
 class Representation(Protocol):
     """Anything that turns images into codes or tokens."""
 

@@ -1,21 +1,18 @@
-"""The models that disbench trains and ships; found through the entry point `disbench.models`."""
+"""The models that disbench trains and ships; found through the entry point `disbench.models`.
+
+One file = Config + Module + loss + registration: `MODELS`, and `CHECKPOINTS` for what was trained and is shipped.
+"""
 
 from __future__ import annotations
 
+import pkgutil
 from importlib import import_module
-from pathlib import Path
 
 from disbench.registry import CheckpointEntry, ModelEntry
 
-FAMILIES = ("vae",)
 MODELS: dict[str, ModelEntry] = {}
-for family in FAMILIES:
-    MODELS |= import_module(f"reference_models.{family}").MODELS
-
-_SHIPPED = {
-    "beta_vae-rooms3d": "beta-VAE (beta 8, 15,000 steps) trained on rooms3d",
-}
-CHECKPOINTS = {
-    name: CheckpointEntry(summary, Path(__file__).parent / "checkpoints" / f"{name}.pt")
-    for name, summary in _SHIPPED.items()
-}
+CHECKPOINTS: dict[str, CheckpointEntry] = {}
+for _info in pkgutil.iter_modules(__path__):
+    _module = import_module(f"{__name__}.{_info.name}")
+    MODELS |= getattr(_module, "MODELS", {})
+    CHECKPOINTS |= getattr(_module, "CHECKPOINTS", {})

@@ -18,6 +18,8 @@ import disbench
 from disbench import checkpoint, registry
 from disbench.encode import to_images
 from disbench.errors import DisbenchError, UsageError
+from disbench.files import replacing
+from disbench.models import check_device
 from disbench.pictures import reconstructions_and_traversals, save_png
 from disbench.types import Dataset
 
@@ -66,22 +68,24 @@ def train(
     Returns:
         The path of ckpt.pt.
     """
+    where = check_device(device)
     model, config = _build(name, config, dataset, train_seed)
-    model.to(device)
+    model.to(where)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     generator = Generator().manual_seed(train_seed)
     path = out / "ckpt.pt"
     if path.exists():
         raise DisbenchError(f"{out} holds a finished run already; name another folder with --out.")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.json").write_text(json.dumps({"model": name, **dataclasses.asdict(config)}, indent=1) + "\n")
+    resolved = {"model": name, "dataset": dataset.spec.name, "train_seed": train_seed, **dataclasses.asdict(config)}
+    with replacing(out / "config.json") as file:
+        file.write((json.dumps(resolved, indent=1) + "\n").encode())
 
     started = time.perf_counter()
     bar = tqdm(range(config.steps), desc=f"train {name}", unit="step", disable=not progress)
     with open(out / "stats.jsonl", "w") as stats:
         for step in bar:
-            images = draw_batch(dataset, config.batch_size, generator).to(device)
-            noise = torch.randn(config.batch_size, config.n_codes, generator=generator).to(device)
+            images = draw_batch(dataset, config.batch_size, generator).to(where)
+            noise = torch.randn(config.batch_size, config.n_codes, generator=generator).to(where)
             terms = model.loss(to_images(images), noise)
             optimiser.zero_grad(set_to_none=True)
             terms["loss"].backward()
@@ -109,6 +113,8 @@ def _build(name: str, config: TrainConfig, dataset: Dataset, train_seed: int) ->
     *size, n_channels = dataset.spec.image_shape
     if size != [64, 64]:
         raise DisbenchError(f"{name} takes images of 64 x 64 pixels; {dataset.spec.name} has {size[0]} x {size[1]}.")
+    if config.n_channels not in (TrainConfig.n_channels, n_channels):
+        raise UsageError(f"n_channels is {config.n_channels}, and images of {dataset.spec.name} have {n_channels}.")
     config = dataclasses.replace(config, n_channels=n_channels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(train_seed)

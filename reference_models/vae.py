@@ -7,12 +7,13 @@ The code of an image is the mean of q(code | image).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from disbench.registry import ModelEntry
+from disbench.registry import CheckpointEntry, ModelEntry
 from reference_models.networks import ConvEncoder, DeconvDecoder
 from reference_models.training import TrainConfig, train
 
@@ -69,3 +70,9 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 MODELS = {"beta_vae": ModelEntry("beta-VAE (Higgins et al. 2017), the 2019 study's network", Config, BetaVAE, train)}
+CHECKPOINTS = {
+    "beta_vae-rooms3d": CheckpointEntry(
+        "beta-VAE (beta 8, 15,000 steps) trained on rooms3d",
+        Path(__file__).parent / "checkpoints" / "beta_vae-rooms3d.pt",
+    )
+}

@@ -88,6 +88,12 @@ def small() -> dict[str, int]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Two threads on two busy cores can be ten times slower than one."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Prepared files go to a folder of the test run, unless one was named."""
     os.environ.setdefault("DISBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))

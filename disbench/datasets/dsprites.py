@@ -8,6 +8,7 @@ the whole set the number of lit pixels differs by 0.005 %. Its name says that it
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -68,7 +69,7 @@ class DSpritesRegen(Grid):
         return pixels.unsqueeze(-1)
 
 
-def _paint(pixels: Pixels, which: Indices, values: Factors, draw: object) -> None:
+def _paint(pixels: Pixels, which: Indices, values: Factors, draw: Callable[..., Tensor]) -> None:
     """Light the pixels of images `which` (m,), all of one shape; values (m, 4) are scale, orientation, posX, posY."""
     scale = 0.5 + 0.1 * values[:, 0].double()
     angle = 2 * math.pi * values[:, 1].double() / 39
@@ -78,7 +79,7 @@ def _paint(pixels: Pixels, which: Indices, values: Factors, draw: object) -> Non
     columns, rows = corner[:, :1] + steps, corner[:, 1:] + steps
     x = (columns + 0.5)[:, None, :].expand(-1, WINDOW, -1)
     y = (rows + 0.5)[:, :, None].expand(-1, -1, WINDOW)
-    lit = draw(x, y, centre, scale, angle)  # type: ignore[operator]
+    lit = draw(x, y, centre, scale, angle)
     pixels[which[:, None, None], rows[:, :, None], columns[:, None, :]] = lit * torch.tensor(255, dtype=torch.uint8)
 
 

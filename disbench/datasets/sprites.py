@@ -6,6 +6,7 @@ empty: bottomwear 5 and topwear 5 have nothing drawn for thrusting and shooting,
 
 from __future__ import annotations
 
+import hashlib
 import os
 from functools import cached_property
 from pathlib import Path
@@ -87,6 +88,14 @@ class Sprites(Grid):
             cell = cells[sheet, pose]
             packed = torch.where(cell == 0, packed, cell)
         return packed.view(torch.uint8).view(-1, SIDE, SIDE, 4)[..., :3]
+
+    @cached_property
+    def content_hash(self) -> str:
+        """sha256 over factor names and sizes and all the sheets."""
+        digest = hashlib.sha256(repr(list(zip(SPEC.space.names, SPEC.space.sizes, strict=True))).encode())
+        for cells in self._layers.values():
+            digest.update(cells.numpy().data)
+        return digest.hexdigest()
 
     @cached_property
     def _layers(self) -> dict[str, Tensor]:

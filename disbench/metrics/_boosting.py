@@ -28,15 +28,16 @@ def boost(
     *,
     seed: int,
     stages: int,
+    n_jobs: int = -1,
 ) -> Boosted:
     """Fit scikit-learn's GradientBoostingClassifier (depth 3, learning rate 0.1) on codes (n, d), per factor (n, k).
 
     The seed decides between equal splits of different codes, and every factor starts from it, so the result does not
-    depend on the number of workers, which is joblib's to choose (`joblib.parallel_config`).
+    depend on the number of workers. Those are joblib's: `joblib.parallel_config(backend=...)` chooses their kind.
     """
     n_factors = factors.shape[1]
     slowest_first = sorted(range(n_factors), key=lambda k: -len(np.unique(factors[:, k])))
-    fits = Parallel(n_jobs=-1)(
+    fits = Parallel(n_jobs=n_jobs)(
         delayed(_fit)(
             codes,
             factors[:, k],

@@ -149,6 +149,7 @@ METRIC = Metric(
         ValueSpec("dci.informativeness", "accuracy of predicting the factors from all codes"),
     ),
     settings=Settings,
+    draw_settings=frozenset({"num_train", "num_test"}),
     needs="samples",
     draw=draw,
     score=score,

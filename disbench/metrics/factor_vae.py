@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from disbench.errors import DisbenchError, UsageError
 from disbench.rows import check_rows
-from disbench.types import Codes, Draw, Factors, FactorSpace, Metric, Score, ValueSpec, draw_seed
+from disbench.types import INVARIANCES, Codes, Draw, Factors, FactorSpace, Metric, Score, ValueSpec, draw_seed
 
 _MAX_GATHERED = 2**24  # code values gathered at once; bounds memory, not the result
 
@@ -93,7 +93,7 @@ def factor_vae(
 def draw(space: FactorSpace, settings: Settings, generator: Generator) -> Draw:
     """Samples for the global variance, then batches that share one factor, for training and for evaluation."""
     values = space.draw(settings.num_variance_estimate, generator)
-    indices, labels = {"variance": space.index(values)}, {}
+    indices, labels = {"variance": space.index(values)}, {"varying": space.varying}
     for part, n_votes in (("train", settings.num_train), ("eval", settings.num_eval)):
         values, shared = space.draw_fixed(n_votes, settings.batch_size, generator)
         indices[part], labels[part] = space.index(values), shared
@@ -103,7 +103,7 @@ def draw(space: FactorSpace, settings: Settings, generator: Generator) -> Draw:
 def score(codes: Codes, draw: Draw, settings: Settings) -> Score:
     """FactorVAE score of the rows of `codes` that the draw names; see `factor_vae`."""
     n_factors = len(draw.factor_names)
-    if len(draw.labels["train"].unique()) < 2:
+    if len(draw.labels["varying"]) < 2:
         return Score({}, undefined={"factor_vae": "with fewer than two factors that vary every vote is right"})
     global_variance = codes[draw.indices["variance"]].double().var(0)
     active = (global_variance.sqrt() >= settings.prune_threshold) & (global_variance > 0)
@@ -144,7 +144,13 @@ def _votes(
 METRIC = Metric(
     name="factor_vae",
     version=1,
-    values=(ValueSpec("factor_vae", "accuracy of telling the fixed factor from the code that varies least"),),
+    values=(
+        ValueSpec(
+            "factor_vae",
+            "accuracy of telling the fixed factor from the code that varies least",
+            invariant_to=INVARIANCES - {"scaling codes"},  # the threshold of active codes is absolute
+        ),
+    ),
     settings=Settings,
     needs="interventions",
     draw=draw,

@@ -85,6 +85,7 @@ METRIC = Metric(
     version=1,
     values=(ValueSpec("mig", "gap between the two codes that know most about a factor"),),
     settings=Settings,
+    draw_settings=frozenset({"num_train"}),
     needs="samples",
     draw=draw,
     score=score,

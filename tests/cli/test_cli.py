@@ -51,6 +51,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     codes = FACTORS_OF_TINY.float().numpy() + 0.01 * np.arange(len(FACTORS_OF_TINY))[:, None]
     np.savez("codes.npz", codes=codes, factors=FACTORS_OF_TINY, test_codes=codes, test_factors=FACTORS_OF_TINY)
     np.savez("train_only.npz", codes=codes[:100], factors=FACTORS_OF_TINY[:100])
+    (tmp_path / "fails.py").write_text("1 / 0")
+    (tmp_path / "exits.py").write_text("raise SystemExit(5)")
+    np.save("array.npy", codes)
     np.savez("no_factors.npz", codes=codes)
     np.savez("objects.npz", codes=np.array([{}, {}]), factors=FACTORS_OF_TINY)
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 nothing more")
@@ -143,6 +146,20 @@ WRONG = {
     "unknown reducer": (few("--reducer", "pac")[1:], 2, "did you mean 'pca'?"),
     "unknown device": (few("--device", "gpu7")[1:], 2, "cannot be used here"),
     "input range": (few("--input-range", "1,-1")[1:], 2, "must rise"),
+    "no input range": (few("--input-range", "one")[1:], 2, "as -1,1"),
+    "idle options": (["--codes", "codes.npz", "--device", "cpu", "--trust"], 2, "leave out --device, --trust"),
+    "missing module": (["--model", "no_such.module:encode", "--dataset", "rooms3d"], 2, "no module 'no_such'"),
+    "import fails": (
+        ["--model", "fails.py:encode", "--dataset", "rooms3d"],
+        1,
+        "ZeroDivisionError",
+    ),
+    "import exits": (
+        ["--model", "exits.py:encode", "--dataset", "rooms3d"],
+        1,
+        "SystemExit: 5",
+    ),
+    "not an npz": (["--codes", "array.npy"], 1, "cannot be read as an npz file"),
     "no data set": (["--model", "model.py:encode"], 2, "needs a --dataset"),
     "missing checkpoint": (["--model", "no/such.pt", "--dataset", "rooms3d"], 2, "no model file at no/such.pt"),
     "missing file": (["--model", "no_such.py:encode", "--dataset", "rooms3d"], 2, "no Python file at no_such.py"),
@@ -150,7 +167,7 @@ WRONG = {
     "no callable": (["--model", "model.py:number", "--dataset", "rooms3d"], 2, "is not callable"),
     "file without callable": (["--model", "model.py", "--dataset", "rooms3d"], 2, "model.py:CALLABLE"),
     "missing codes": (["--codes", "no.npz"], 2, "no file at no.npz"),
-    "codes and data set": (["--codes", "codes.npz", "--dataset", "rooms3d"], 2, "brings its own factors"),
+    "codes and data set": (["--codes", "codes.npz", "--dataset", "rooms3d"], 2, "needs no model; leave out --dataset"),
     "no factors": (["--codes", "no_factors.npz"], 1, "lacks the array factors"),
     "pickled objects": (["--codes", "objects.npz"], 1, "cannot be read as an npz file of plain arrays"),
     "broken codes": (["--codes", "broken.npz"], 1, "cannot be read as an npz file of plain arrays"),
@@ -183,8 +200,22 @@ def test_wrong_input_ends_with_one_sentence(
 
 
 def test_debug_shows_the_traceback(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["score", "--model", "model.py:fails", "--dataset", "rooms3d", "--debug"]) == 1
-    assert "Traceback" in capsys.readouterr().err
+    words = ["score", "--model", "model.py:fails", "--dataset", "rooms3d"]
+    for with_debug in ([*words, "--debug"], ["--debug", *words]):
+        assert main(with_debug) == 1
+        assert "Traceback" in capsys.readouterr().err
+    assert main(words) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_neighbours_of_a_model_file_and_packages_here_are_found(folder: Path) -> None:
+    (folder / "package").mkdir()
+    (folder / "package" / "inner.py").write_text(
+        "def encode(images):\n    from neighbour import codes\n    return codes(images)"
+    )
+    (folder / "neighbour.py").write_text("def codes(images):\n    return images.flatten(1)[:, 2000:2004]")
+    words = [w.replace("model.py:encode", "package.inner:encode") for w in few()]
+    assert main(words) == 0
 
 
 @pytest.mark.parametrize("words", [[], ["scor"], ["score"], ["score", "--no-such-option"], ["list"], ["datasets"]])

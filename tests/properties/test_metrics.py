@@ -1,5 +1,7 @@
 """Properties over small random arrays: what should not move a score does not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -55,7 +57,11 @@ def test_factor_vae_is_invariant(n_codes: int, seed: int) -> None:
     chosen = factor_vae.Settings(num_variance_estimate=50, num_train=30, num_eval=20, batch_size=16)
     generator = torch.Generator().manual_seed(seed)
     codes = torch.randn(len(SPACE), n_codes, generator=generator)
-    check_score(factor_vae.METRIC, codes, factor_vae.draw(SPACE, chosen, generator), chosen, seed)
+    draw = factor_vae.draw(SPACE, chosen, generator)
+    check_score(factor_vae.METRIC, codes, draw, chosen, seed)
+    unpruned = replace(chosen, prune_threshold=0.0)
+    scaled, _ = TRANSFORMS["scaling codes"](codes, draw, generator)
+    assert factor_vae.score(scaled, draw, unpruned).values == factor_vae.score(codes, draw, unpruned).values
 
 
 # Equal splits of different codes are decided by chance: continuous codes and enough samples keep them rare.

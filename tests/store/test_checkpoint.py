@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from disbench import DisbenchError, UsageError, load_model
+from disbench import DisbenchError, UsageError, evaluate, load_model
 from disbench.checkpoint import FORMAT, Checkpoint, load, save
 from disbench.registry import models
+from tests.conftest import TinyDataset
 
 
 def a_checkpoint() -> Checkpoint:
@@ -53,16 +54,24 @@ def test_code_in_a_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not Path("executed").exists()
 
 
-def test_archives_need_trust(tmp_path: Path) -> None:
-    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2)).eval()
-    exported = torch.export.export(
-        module, (torch.rand(4, 3, 2, 2),), dynamic_shapes=({0: torch.export.Dim("n", min=1)},)
-    )
-    torch.export.save(exported, tmp_path / "model.pt2")
+@pytest.mark.parametrize("kind", ["export", "script", "frozen"])
+@pytest.mark.parametrize("suffix", [".pt", ".pt2"])
+@pytest.mark.filterwarnings("ignore")  # of torch, about TorchScript and file names
+def test_archives_need_trust(kind: str, suffix: str, tmp_path: Path, tiny: TinyDataset) -> None:
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2)).eval()
+    path = tmp_path / f"model{suffix}"
+    if kind == "export":
+        shapes = ({0: torch.export.Dim("n", min=1)},)
+        torch.export.save(torch.export.export(module, (torch.rand(4, 1, 8, 8),), dynamic_shapes=shapes), path)
+    else:
+        script = torch.jit.script(module)
+        torch.jit.save(torch.jit.freeze(script) if kind == "frozen" else script, path)
     with pytest.raises(DisbenchError, match="--trust"):
-        load_model(tmp_path / "model.pt2")
-    images = torch.rand(5, 3, 2, 2)
-    torch.testing.assert_close(load_model(tmp_path / "model.pt2", trust=True)(images), module(images))
+        load_model(path)
+    few = {"metrics": "mig", "settings": {"mig.num_train": 100}}
+    found = evaluate(str(path), tiny, trust=True, **few)  # type: ignore[arg-type]
+    assert found.scores == evaluate(module, tiny, **few).scores  # type: ignore[arg-type]
+    assert len(found.record["model"]["content_hash"]) == 64
 
 
 def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
@@ -77,7 +86,12 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
     a_zip = tmp_path / "zip.pt"
     with zipfile.ZipFile(a_zip, "w") as archive:
         archive.writestr("hello", "world")
-    for path in (truncated, empty, state_dict, a_zip):
+    parts = {"format": FORMAT, "model": "beta_vae", "config": {}, "state_dict": {}, "train": {}}
+    wrong_parts = []
+    for part, value in (("model", 3), ("config", [1]), ("state_dict", {"a": "b"}), ("train", None)):
+        wrong_parts.append(tmp_path / f"wrong_{part}.pt")
+        torch.save({**parts, part: value}, wrong_parts[-1])
+    for path in (truncated, empty, state_dict, a_zip, *wrong_parts):
         with pytest.raises(DisbenchError) as caught:
             load_model(path)
         assert str(path) in str(caught.value)

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from disbench import DisbenchError, UsageError, evaluate
 from disbench.files import replacing
+from disbench.models import Model
 from disbench.records import RecordFile, identity, read
 from tests.conftest import TinyDataset, perfect_codes
 
@@ -45,36 +47,82 @@ def test_appending_finding_and_reading(tiny: TinyDataset, tmp_path: Path) -> Non
     path = tmp_path / "new" / "results.jsonl"
     record = record_of(tiny)
     record["model"]["content_hash"] = "abc"
+    model = {"content_hash": "abc", "input_range": [0.0, 1.0]}
     with RecordFile(path) as file:
-        assert file.find(record["identity"], "abc", [0]) is None
+        assert file.find(record["key"], model, [0]) is None
         file.append(record)
-        assert file.find(record["identity"], "abc", [0]) == json.loads(json.dumps(record))
-        assert file.find(record["identity"], "abc", [1]) is None
-        assert file.find(record["identity"], None, [0]) is None
+        assert file.find(record["key"], model, [0]) == json.loads(json.dumps(record))
+        assert file.find(record["key"], model, [1]) is None
+        assert file.find(record["key"], {**model, "content_hash": None}, [0]) is None
+        assert file.find(record["key"], {**model, "input_range": [-1.0, 1.0]}, [0]) is None
     assert len(list(read(path))) == 1
 
 
 def test_what_is_there_is_not_run_again_unless_asked(tiny: TinyDataset, tmp_path: Path) -> None:
-    import torch
-
-    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+    model = Model("perfect", perfect_codes, content_hash="abc")
     path = tmp_path / "results.jsonl"
     for rerun, n_lines, encodes in ((False, 1, True), (False, 1, False), (True, 2, True)):
         tiny.served = []
-        with RecordFile(path) as file:
-            evaluate(module, tiny, out=file, rerun=rerun, **MIG)
+        evaluate(model, tiny, out=path, rerun=rerun, **MIG)
         assert len(list(read(path))) == n_lines
         assert bool(tiny.served) == encodes
-    with RecordFile(path) as file, open(tmp_path / "codes.npz", "wb") as codes:
-        evaluate(module, tiny, out=file, codes_out=codes, **MIG)
+    evaluate(model, tiny, out=path, codes_out=tmp_path / "codes.npz", **MIG)
     assert len(np.load(tmp_path / "codes.npz")["codes"]) > 0
+    n_lines = len(list(read(path)))
+    other_range = evaluate(lambda_of(model), tiny, out=path, **MIG)
+    assert other_range.complete
+    assert len(list(read(path))) == n_lines + 1  # a function has no content hash: it is always run
+
+
+def lambda_of(model: Model) -> Callable:
+    return lambda images: model(images)
+
+
+def test_a_record_holds_every_value_and_a_report_those_asked_for(tiny: TinyDataset, tmp_path: Path) -> None:
+    model = Model("perfect", perfect_codes, content_hash="abc")
+    few = {"dci.num_train": 100, "dci.num_test": 50, "dci.stages": 2}
+    one = evaluate(model, tiny, metrics="dci.completeness", settings=few, out=tmp_path / "r.jsonl")
+    assert list(one.scores) == ["dci.completeness"]
+    tiny.served = []
+    all_three = evaluate(model, tiny, metrics="dci", settings=few, out=tmp_path / "r.jsonl")
+    assert tiny.served == []  # taken from the record
+    assert len(all_three.scores) == 3
+    assert all_three.complete
 
 
 def test_a_failed_evaluation_leaves_no_file(tiny: TinyDataset, tmp_path: Path) -> None:
-    path = tmp_path / "results.jsonl"
-    with pytest.raises(DisbenchError), RecordFile(path) as file:
-        evaluate(lambda images: images, tiny, out=file, **MIG)
-    assert not path.exists()
+    path, codes = tmp_path / "results.jsonl", tmp_path / "codes.npz"
+    with pytest.raises(DisbenchError):
+        evaluate(lambda images: images, tiny, out=path, codes_out=codes, **MIG)
+    assert list(tmp_path.iterdir()) == []
+    path.touch()  # the user's own empty file stays
+    with pytest.raises(DisbenchError):
+        evaluate(lambda images: images, tiny, out=path, **MIG)
+    assert path.exists()
+
+
+def test_a_failing_process_does_not_take_the_file_from_another(tiny: TinyDataset, tmp_path: Path) -> None:
+    record = record_of(tiny)
+    first, second = RecordFile(tmp_path / "r.jsonl"), RecordFile(tmp_path / "r.jsonl")
+    with first:
+        pass  # nothing was appended: its empty file is removed
+    with second:
+        second.append(record)
+    assert len(list(read(tmp_path / "r.jsonl"))) == 1
+
+
+def test_names_that_end_lines_elsewhere_stay_in_their_line(tiny: TinyDataset, tmp_path: Path) -> None:
+    evaluate(perfect_codes, tiny, out=tmp_path / "r.jsonl", command="a\u2028b\x85c\nd", **MIG)
+    assert [r["run"]["command"] for r in read(tmp_path / "r.jsonl")] == ["a\u2028b\x85c\nd"]
+
+
+@pytest.mark.parametrize("content", [b"import torch\n", b"\xff\xfe\n"])
+def test_other_files_are_not_taken_for_records(content: bytes, tiny: TinyDataset, tmp_path: Path) -> None:
+    path = tmp_path / "model.py"
+    path.write_bytes(content)
+    with pytest.raises(DisbenchError, match="record"):
+        evaluate(Model("m", perfect_codes, content_hash="abc"), tiny, out=path, **MIG)
+    assert path.read_bytes() == content
 
 
 def test_a_truncated_last_line_is_closed_and_passed_over(tiny: TinyDataset, tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ def test_train_writes_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture
     assert out == f"{run / 'ckpt.pt'}\n"
     assert "train beta_vae" in err
     config = json.loads((run / "config.json").read_text())
-    assert (config["model"], config["beta"], config["steps"], config["batch_size"]) == ("beta_vae", 2.0, 3, 4)
+    assert (config["model"], config["dataset"], config["train_seed"]) == ("beta_vae", "rooms3d", 5)
+    assert (config["beta"], config["steps"], config["batch_size"]) == (2.0, 3, 4)
     stats = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
     assert stats[-1]["step"] == 3
     assert {"loss", "reconstruction", "kl"} <= stats[-1].keys()
@@ -113,6 +114,8 @@ def test_wrong_usage_of_train(tmp_path: Path, tiny: TinyDataset, capsys: pytest.
         (["train", "beta_vae", *TINY_RUN, "--set", "betta=2"], "did you mean 'beta'"),
         (["train", "beta_vae", *TINY_RUN, "--set", "beta=high"], "beta is a number"),
         (["train", "beta_vae", "--dataset", "rooms"], "did you mean 'rooms3d'"),
+        (["train", "beta_vae", *TINY_RUN, "--device", "gpu"], "cannot be used here"),
+        (["train", "beta_vae", *TINY_RUN, "--set", "n_channels=7"], "images of rooms3d have 3"),
     ):
         assert main([*words, "--out", str(tmp_path)]) == 2
         assert sentence in capsys.readouterr().err
@@ -126,7 +129,7 @@ def test_wrong_usage_of_train(tmp_path: Path, tiny: TinyDataset, capsys: pytest.
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(DisbenchError, match="not finite at step"):
         train(
-            "beta_vae", Config(steps=40, batch_size=4, learning_rate=1e18), load_dataset("rooms3d"),
+            "beta_vae", Config(steps=3, batch_size=4, learning_rate=1e18), load_dataset("rooms3d"),
             train_seed=0, out=tmp_path / "run", progress=False,
         )  # fmt: skip
     assert not (tmp_path / "run" / "ckpt.pt").exists()
