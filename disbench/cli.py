@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 from disbench import __version__
@@ -15,7 +17,7 @@ from disbench.errors import DisbenchError, UsageError
 
 EXIT_CODES = """exit status:
   0   every value that was asked for was computed
-  1   something failed, or a value is undefined
+  1   something failed, or a value is undefined; with --metrics also: not applicable
   2   wrong usage: an unknown name, option or file
   130 interrupted
 """
@@ -53,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = _join_input_range(list(sys.argv[1:] if argv is None else argv))
     arguments = _parser().parse_args(words)
     arguments.command = "disbench " + shlex.join(words)
+    if argv is None:  # as a program: end as on Ctrl-C, with nothing left half-written
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         status = arguments.run(arguments)
         sys.stdout.flush()
@@ -139,7 +143,7 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--device", metavar="D", help="cpu, cuda, cuda:1 ... (default: a GPU for checkpoints, if there is one)"
     )
-    how.add_argument("--batch-size", type=int, metavar="N", help="images per call of the model")
+    how.add_argument("--batch-size", type=int, metavar="N", help="images per call of the model (default: 256 on a CPU)")
     how.add_argument("--reducer", metavar="NAME", help="makes codes of tokens: pca or flatten")
     how.add_argument("--array", choices=("torch", "numpy"), help="what a callable takes and returns (default: torch)")
     how.add_argument("--input-range", metavar="LOW,HIGH", help="what the model expects of images (default: 0,1)")
@@ -149,7 +153,9 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="FILE.jsonl", help="append the record; what is there already is not run again")
     output.add_argument("--rerun", action="store_true", help="run even if --out has the record already")
-    output.add_argument("--codes-out", metavar="FILE.npz", help="keep the table of codes: codes, factors, index")
+    output.add_argument(
+        "--codes-out", metavar="FILE.npz", help="keep the codes of all images drawn, with factors and index"
+    )
     output.add_argument("--json", action="store_true", help="print the record on one line instead of the table")
     parser.set_defaults(run=_score)
 
@@ -177,21 +183,22 @@ def _score(arguments: argparse.Namespace) -> int:
         "command": arguments.command,
         "progress": True,
     }
-    if arguments.codes:
-        report = score_codes(**read_npz(arguments.codes), **common)  # type: ignore[arg-type]
-    else:
-        report = evaluate(
-            arguments.model,
-            load_dataset(arguments.dataset, arguments.data_dir),
-            device=arguments.device,
-            batch_size=arguments.batch_size,
-            reducer=arguments.reducer,
-            array=arguments.array or "torch",
-            input_range=_range(arguments.input_range or "0,1"),
-            trust=arguments.trust,
-            codes_out=arguments.codes_out,
-            **common,
-        )
+    with redirect_stdout(sys.stderr):  # what a model prints is no data of ours
+        if arguments.codes:
+            report = score_codes(**read_npz(arguments.codes), **common)  # type: ignore[arg-type]
+        else:
+            report = evaluate(
+                arguments.model,
+                load_dataset(arguments.dataset, arguments.data_dir),
+                device=arguments.device,
+                batch_size=arguments.batch_size,
+                reducer=arguments.reducer,
+                array=arguments.array or "torch",
+                input_range=_range(arguments.input_range or "0,1"),
+                trust=arguments.trust,
+                codes_out=arguments.codes_out,
+                **common,
+            )
     print(report.to_json() if arguments.json else report)
     return 0 if report.complete else 1
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from disbench.errors import DisbenchError, first_line
 from disbench.models import Model, as_tensor
-from disbench.types import MAX_CODE, Codes, Dataset, Images, Indices, Pixels, Tokens
+from disbench.types import MAX_CODE, Codes, Dataset, DatasetSpec, Images, Indices, Pixels, Tokens
 
 N_PROBE = 32
 BATCH_SIZE = {"cpu": 256, "cuda": 4096}
@@ -147,7 +147,9 @@ class Encoder:
 
     def call(self, index: Indices, wants_tokens: bool) -> Tensor:
         """The model's output float32 for one batch, checked for shape and finiteness."""
-        images = to_images(self.dataset.images(index).to(self.device), self.input_range)
+        pixels = self.dataset.images(index)
+        check_pixels(pixels, index, self.dataset.spec)
+        images = to_images(pixels.to(self.device), self.input_range)
         try:
             output = as_tensor(self.model(images))
         except (DisbenchError, torch.OutOfMemoryError):
@@ -235,6 +237,24 @@ def _check_same_width(output: Tensor, before: Tensor) -> None:
             f"the model returned {tuple(output.shape[1:])} codes per image for one batch and {tuple(before.shape[1:])} "
             "for another; their number must not change."
         )
+
+
+def check_pixels(pixels: object, index: Indices, spec: DatasetSpec) -> None:
+    """Check what a data set served for an index (n,).
+
+    Raises:
+        DisbenchError: it is not a uint8 tensor (n, h, w, c) of the images that its specification names.
+    """
+    expected = (len(index), *spec.image_shape)
+    if not isinstance(pixels, Tensor):
+        found = type(pixels).__module__ + "." + type(pixels).__name__
+    elif pixels.dtype != torch.uint8 or pixels.shape != expected:
+        found = f"a tensor {tuple(pixels.shape)} of {pixels.dtype}"
+    else:
+        return
+    raise DisbenchError(
+        f"the data set {spec.name} served {found} for {len(index)} images; expected a torch tensor {expected} of uint8."
+    )
 
 
 def to_images(pixels: Pixels, input_range: tuple[float, float] = (0.0, 1.0)) -> Images:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from disbench import records, registry
 from disbench.encode import N_PROBE, REDUCERS, Encoder
-from disbench.errors import UsageError
+from disbench.errors import DisbenchError, UsageError
 from disbench.files import replacing
 from disbench.models import Array, load_model, pick_device
 from disbench.plan import generator_for, hash_of_draws, make_plan
@@ -88,10 +89,15 @@ def evaluate(
     seeds = _seeds(eval_seed, repeats)
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"batch_size must be at least 1; got {batch_size}.")
-    if not input_range[0] < input_range[1]:
+    if not -math.inf < input_range[0] < input_range[1] < math.inf:
         raise UsageError(f"input_range must rise from low to high; got {input_range[0]:g}, {input_range[1]:g}.")
     reduce = registry.pick("reducer", reducer, REDUCERS)() if reducer is not None else None
     source = registry.load_dataset(dataset) if isinstance(dataset, str) else dataset
+    if source.spec.kind == "grid" and len(source) != len(source.spec.space):
+        raise DisbenchError(
+            f"{source.spec.name} has {len(source):,} images for {len(source.spec.space):,} combinations of its "
+            "factors; a grid holds each once, so images and labels do not belong together."
+        )
     if source.spec.kind != "grid":
         names = ", ".join(task.metric.name for task in resolved.tasks)
         raise UsageError(f"{names} draw images by their factors, and {source.spec.name} is no grid of factors.")
@@ -224,6 +230,8 @@ def _files(
     out: str | Path | None, codes_out: str | Path | None
 ) -> Iterator[tuple[records.RecordFile | None, BinaryIO | None]]:
     """What will be written, opened before any work starts; nothing is left of it if the work fails."""
+    if out is not None and codes_out is not None and Path(out).resolve() == Path(codes_out).resolve():
+        raise UsageError(f"records and codes cannot both go to {out}.")
     with contextlib.ExitStack() as stack:
         yield (
             stack.enter_context(records.RecordFile(out)) if out is not None else None,
@@ -289,6 +297,8 @@ def _score(
                 if isinstance(draw, str):
                     scores[seed, name] = Score({}, not_applicable=draw)
                 else:
-                    scores[seed, name] = tasks[name].metric.score(codes, draw.to(codes.device), tasks[name].settings)
+                    task = tasks[name]
+                    scores[seed, name] = task.metric.score(codes, draw.to(codes.device), task.settings)
+                    task.metric.check_score(scores[seed, name])
             bar.update()
     return scores

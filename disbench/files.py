@@ -18,12 +18,12 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     Raises:
         UsageError: the folder cannot be written; said when the block is entered, before any work.
     """
-    path = Path(path)
+    path = Path(path).resolve()  # through links, whose target is what is meant
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} cannot be written: it is a folder or a device.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(21, "it is a folder")
         file = open(part, "wb")  # noqa: SIM115 (closed below; only opening it may fail here)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}.") from None

@@ -122,6 +122,8 @@ def _from_text(text: str, array: Array, trust: bool) -> Model:
         path = path / "ckpt.pt"
     if path.is_file() and path.suffix != ".py":
         return _from_archive(path, trust) if _kind_of_archive(path) else _from_checkpoint(path, _name_of(path))
+    if path.is_dir():
+        raise UsageError(f"the folder {text} holds no ckpt.pt; has its training finished?")
     if ":" in text:
         return _from_callable(
             _import_callable(text), array, name=Path(text.rpartition(":")[0]).name + ":" + text.rpartition(":")[2]
@@ -256,7 +258,7 @@ def check_device(asked: str | torch.device) -> torch.device:
     """
     try:
         device = torch.device(asked)
-        torch.empty(1, device=device)
+        torch.empty(1, device=device).item()  # the meta device has no numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(f"device {str(asked)!r} cannot be used here: {first_line(error)}") from None
     return device

@@ -114,6 +114,8 @@ class RecordFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        if self.path.exists() and not self.path.is_file():
+            raise UsageError(f"{self.path} cannot be opened for writing: it is a folder or a device.")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._is_ours = not self.path.exists()

@@ -53,10 +53,22 @@ def _read(name: str, value: Any, kind: type) -> Any:
             raise UsageError(f"{name} is true or false; got {value!r}.")
         return str(value).lower() == "true"
     try:
-        number = kind(str(value))
+        return kind(str(value))
     except ValueError:
         noun = "a whole number" if kind is int else "a number"
         raise UsageError(f"{name} is {noun}; got {value!r}.") from None
-    if not math.isfinite(number) or number < (1 if kind is int else 0):
-        raise UsageError(f"{name} must be {'at least 1' if kind is int else 'finite and not negative'}; got {value}.")
-    return number
+
+
+def check_numbers(config: Any, prefix: str = "") -> None:
+    """Check a settings dataclass, from its `__post_init__`: whole numbers from 1 on, others finite and not negative.
+
+    Raises:
+        UsageError: a number is neither.
+    """
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            is_whole = isinstance(field.default, int)
+            if not math.isfinite(value) or value < (1 if is_whole else 0):
+                wanted = "at least 1" if is_whole else "finite and not negative"
+                raise UsageError(f"{prefix}{field.name} must be {wanted}; got {value}.")

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Generator
 
-from disbench.encode import Encoder
+from disbench.encode import Encoder, check_pixels
 from disbench.models import load_model, pick_device
 from disbench.settings import override
 from disbench.types import INVARIANCES, Codes, Dataset, DatasetSpec, Draw, Factor, FactorSpace, Metric
@@ -88,16 +88,13 @@ def codes_of_space(seed: int) -> Codes:
 def check_score(metric: Metric, codes: Codes, draw: Draw, settings: Any, seed: int = 0) -> None:
     """Check that every value is there, within its range or undefined with a reason, and not moved by what may not."""
     found = metric.score(codes, draw, settings)
-    names = {value.name for value in metric.values}
-    assert found.values.keys() | found.undefined.keys() == names, f"{metric.name}: values are missing or unannounced"
-    assert not found.values.keys() & found.undefined.keys(), f"{metric.name}: a value is both there and undefined"
+    metric.check_score(found)
     assert all(found.undefined.values()), f"{metric.name}: a value is undefined without a reason"
     for value in metric.values:
         if value.name not in found.values:
             continue
         number = found.values[value.name]
         assert isinstance(number, float), f"{value.name} is of type {type(number).__name__}, not float"
-        assert value.low <= number <= value.high, f"{value.name} is {number}, outside {value.low} ... {value.high}"
         for change in sorted(value.invariant_to):
             other = metric.score(*TRANSFORMS[change](codes, draw, Generator().manual_seed(seed)), settings)
             moved = other.values.get(value.name, float("nan"))
@@ -140,9 +137,11 @@ def check_dataset(dataset: Dataset, n_images: int = 64) -> None:
     assert factors.shape == (n_images, spec.space.n_factors), f"{spec.name}: factors have shape {tuple(factors.shape)}"
     if spec.kind == "grid":
         assert torch.equal(spec.space.index(factors), index), f"{spec.name}: factors do not lead back to the index"
-    assert images.dtype == torch.uint8, f"{spec.name}: images are {images.dtype}, not uint8"
-    assert images.shape == (n_images, *spec.image_shape), f"{spec.name}: images have shape {tuple(images.shape)}"
-    one_by_one = torch.cat([dataset.images(index[i : i + 1]) for i in range(n_images)])
+    check_pixels(images, index, spec)
+    singles = [dataset.images(index[i : i + 1]) for i in range(n_images)]
+    for i, single in enumerate(singles):
+        check_pixels(single, index[i : i + 1], spec)
+    one_by_one = torch.cat(singles)
     assert torch.equal(one_by_one, images), f"{spec.name}: an image depends on the others asked for with it"
     assert len(dataset.content_hash) == 64, f"{spec.name}: the content hash is not a sha256"
 

@@ -294,6 +294,21 @@ class Metric:
     draw_settings: frozenset[str] = frozenset()
     tolerance: float = 1e-9
 
+    def check_score(self, score: Score) -> None:
+        """Check that every value is there or undefined with a reason, and that numbers lie in their range.
+
+        Raises:
+            DisbenchError: the metric breaks its own promise.
+        """
+        for spec in self.values:
+            value = score.values.get(spec.name)
+            if (value is None) != (spec.name in score.undefined):
+                raise DisbenchError(f"the metric {self.name} gave no number and no reason, or both, for {spec.name}.")
+            if value is not None and not spec.low - 1e-9 <= value <= spec.high + 1e-9:  # NaN fails this, too
+                raise DisbenchError(
+                    f"the metric {self.name} gave {value} for {spec.name}, outside {spec.low:g} ... {spec.high:g}."
+                )
+
 
 class Representation(Protocol):
     """Anything that turns images into codes or tokens."""

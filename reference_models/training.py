@@ -21,6 +21,7 @@ from disbench.errors import DisbenchError, UsageError
 from disbench.files import replacing
 from disbench.models import check_device
 from disbench.pictures import reconstructions_and_traversals, save_png
+from disbench.settings import check_numbers
 from disbench.types import Dataset
 
 STATS_EVERY = 100  # steps
@@ -37,9 +38,9 @@ class TrainConfig:
     n_codes: int = 10  # dimensions of the code
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"{name} must be positive; got {getattr(self, name)}.")
+        check_numbers(self)
+        if not self.learning_rate:
+            raise UsageError("learning_rate must be above 0.")
 
 
 def train(
@@ -68,6 +69,8 @@ def train(
     Returns:
         The path of ckpt.pt.
     """
+    if not 0 <= train_seed < 2**63:
+        raise UsageError(f"train_seed must lie in 0 ... 2^63 - 1; got {train_seed}.")
     where = check_device(device)
     model, config = _build(name, config, dataset, train_seed)
     model.to(where)

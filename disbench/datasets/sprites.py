@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from disbench.datasets._grid import Grid
-from disbench.errors import DisbenchError
+from disbench.errors import DisbenchError, UsageError
 from disbench.registry import DatasetEntry
 from disbench.types import DatasetSpec, Factor, FactorSpace, Indices, Pixels
 
@@ -70,7 +70,7 @@ class Sprites(Grid):
             for sheet in range(n_sheets):
                 path = folder / layer / f"{sheet}.png"
                 if not path.is_file():
-                    raise DisbenchError(
+                    raise UsageError(
                         f"the sprite sheet {path} is missing. Put the {sum(N_SHEETS.values())} sheets of "
                         f"{SPEC.homepage} there, as LAYER/NUMBER.png, or name their folder with --data-dir or "
                         "DISBENCH_DATA."
@@ -133,7 +133,7 @@ def _read_sheet(path: Path) -> Tensor:
 def _open(data_dir: Path | None) -> Sprites:
     named = data_dir or (Path(os.environ["DISBENCH_DATA"]) if os.environ.get("DISBENCH_DATA") else None)
     if named is None:
-        raise DisbenchError(
+        raise UsageError(
             f"sprites needs the {sum(N_SHEETS.values())} sheets of {SPEC.homepage} (LAYER/NUMBER.png, in a folder "
             f"{FOLDER}). Name the folder that holds {FOLDER} with --data-dir or the environment variable DISBENCH_DATA."
         )

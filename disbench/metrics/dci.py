@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from disbench.metrics._boosting import boost
 from disbench.rows import check_rows
+from disbench.settings import check_numbers
 from disbench.types import INVARIANCES, Codes, Draw, Factors, FactorSpace, Metric, Score, ValueSpec, single_valued
 
 _SMOOTHING = 1e-11  # added to importances before they are normalised, as in the reference
@@ -23,6 +24,9 @@ class Settings:
     num_train: int = 10_000  # samples that the trees are fitted on
     num_test: int = 5_000  # samples for the test accuracy
     stages: int = 100  # boosting stages per factor
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "dci.")
 
 
 def dci(

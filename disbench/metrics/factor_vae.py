@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from disbench.errors import DisbenchError, UsageError
 from disbench.rows import check_rows
+from disbench.settings import check_numbers
 from disbench.types import INVARIANCES, Codes, Draw, Factors, FactorSpace, Metric, Score, ValueSpec, draw_seed
 
 _MAX_GATHERED = 2**24  # code values gathered at once; bounds memory, not the result
@@ -25,6 +26,7 @@ class Settings:
     prune_threshold: float = 0.05  # codes with a smaller standard deviation cast no vote
 
     def __post_init__(self) -> None:
+        check_numbers(self, "factor_vae.")
         for name in ("num_variance_estimate", "batch_size"):
             if getattr(self, name) < 2:
                 raise UsageError(f"factor_vae.{name} must be at least 2 for a variance; got {getattr(self, name)}.")

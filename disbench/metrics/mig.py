@@ -8,6 +8,7 @@ from torch import Generator
 
 from disbench.metrics._information import entropies, equal_width_bins, mutual_information
 from disbench.rows import check_rows
+from disbench.settings import check_numbers
 from disbench.types import Codes, Draw, Factors, FactorSpace, Metric, Score, ValueSpec, single_valued
 
 
@@ -17,6 +18,9 @@ class Settings:
 
     num_train: int = 10_000  # samples
     bins: int = 20  # equal-width bins per code
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "mig.")
 
 
 def mig(codes: Codes, factors: Factors, *, bins: int = 20) -> Score:

@@ -34,6 +34,10 @@ def tokens(images):
 def fails(images):
     raise ValueError("the weights are missing")
 
+def prints(images):
+    print("a line of the model's own")
+    return encode(images)
+
 def nothing_finite(images):
     return encode(images) * float("nan")
 
@@ -83,6 +87,13 @@ def test_json_is_the_record_on_one_line(folder: Path, capsys: pytest.CaptureFixt
     record = json.loads(out)
     assert record["schema"] == "disbench.record/1"
     assert record["run"]["command"].startswith("disbench score --model model.py:encode --dataset rooms3d")
+
+
+def test_what_a_model_prints_goes_to_stderr(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([w.replace("model.py:encode", "model.py:prints") for w in few("--json")]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["model"]["name"] == "model.py:prints"
+    assert "a line of the model's own" in err
 
 
 def few(*words: str) -> list[str]:
@@ -175,7 +186,12 @@ WRONG = {
     "not finite": (["--model", "model.py:nothing_finite", "--dataset", "rooms3d"], 1, "must be finite"),
     "chance": (["--model", "model.py:random", "--dataset", "rooms3d"], 1, "or on chance"),
     "tokens": (["--model", "model.py:tokens", "--dataset", "rooms3d"], 1, "name a reducer"),
-    "no data": (["--model", "model.py:encode", "--dataset", "sprites"], 1, "--data-dir"),
+    "no data": (["--model", "model.py:encode", "--dataset", "sprites"], 2, "--data-dir"),
+    "random bytes": (["--model", "broken.npz", "--dataset", "rooms3d"], 1, "cannot be read as a checkpoint"),
+    "empty folder": (["--model", ".", "--dataset", "rooms3d"], 2, "holds no ckpt.pt"),
+    "meta device": (few("--device", "meta")[1:], 2, "cannot be used here"),
+    "folder as output": (few("--out", ".")[1:], 2, "it is a folder or a device"),
+    "device as output": (few("--out", "/dev/null")[1:], 2, "it is a folder or a device"),
     "unwritable": (few("--out", "model.py/results.jsonl")[1:], 2, "cannot be opened for writing"),
 }
 
@@ -206,6 +222,16 @@ def test_debug_shows_the_traceback(folder: Path, capsys: pytest.CaptureFixture[s
         assert "Traceback" in capsys.readouterr().err
     assert main(words) == 1
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_outputs_that_would_destroy_something_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(few("--out", "both.x", "--codes-out", "both.x")) == 2
+    assert "cannot both go" in capsys.readouterr().err
+    assert main(["datasets", "show", "rooms3d", "--out", "."]) == 2
+    Path("link.npz").symlink_to("target.npz")
+    assert main(few("--codes-out", "link.npz")) == 0
+    assert Path("link.npz").is_symlink()
+    assert "codes" in np.load("target.npz")
 
 
 def test_neighbours_of_a_model_file_and_packages_here_are_found(folder: Path) -> None:

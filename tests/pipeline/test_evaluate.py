@@ -12,9 +12,11 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 import disbench
-from disbench import DisbenchError, UsageError, evaluate, score_codes
+from disbench import DisbenchError, UsageError, evaluate, registry, score_codes
 from disbench.encode import Pca
+from disbench.metrics import mig
 from disbench.metrics._boosting import boost
+from disbench.types import Factor, FactorSpace, Score
 from tests.conftest import TINY, TinyDataset, perfect_codes
 
 Settings = dict[str, int]
@@ -291,6 +293,41 @@ def test_labelled_data_that_is_no_grid_is_refused(tiny: TinyDataset) -> None:
         evaluate(perfect_codes, tiny)
 
 
+WRONG_DATA = {
+    "floats": lambda pixels: pixels.float() / 255,
+    "channels first": lambda pixels: pixels.permute(0, 3, 1, 2),
+    "too few": lambda pixels: pixels[1:],
+    "numpy": lambda pixels: pixels.numpy(),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_DATA)
+def test_wrong_images_are_laid_to_the_data_set(name: str, tiny: TinyDataset) -> None:
+    images = tiny.images
+    tiny.images = lambda index: WRONG_DATA[name](images(index))  # type: ignore[method-assign]
+    with pytest.raises(
+        DisbenchError, match=r"the data set tiny served .*expected a torch tensor \(\d+, 8, 8, 1\) of uint8"
+    ):
+        evaluate(perfect_codes, tiny, metrics="mig")
+
+
+def test_a_grid_of_another_length_is_refused(tiny: TinyDataset) -> None:
+    tiny.spec = replace(tiny.spec, space=FactorSpace((*TINY.factors, Factor("z", 10))))  # type: ignore[misc]
+    with pytest.raises(DisbenchError, match="256 images for 2,560 combinations"):
+        evaluate(perfect_codes, tiny)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1.5])
+def test_a_metric_that_breaks_its_promise_is_named(
+    value: float, tiny: TinyDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = registry.metrics()
+    broken = replace(everything["mig"], score=lambda *_: Score({"mig": value}))
+    monkeypatch.setattr(registry, "metrics", lambda: {**everything, "mig": broken})
+    with pytest.raises(DisbenchError, match="the metric mig gave"):
+        evaluate(perfect_codes, tiny, metrics="mig")
+
+
 def test_one_value_of_a_metric_can_be_asked_for(tiny: TinyDataset, small: Settings) -> None:
     report = evaluate(
         perfect_codes, tiny, metrics=["dci.completeness"], settings={k: v for k, v in small.items() if "dci" in k}
@@ -416,6 +453,11 @@ def test_bad_rows_end_with_a_sentence(name: str) -> None:
     codes, factors, test_codes, test_factors, sentence = BAD_ROWS[name]
     with pytest.raises(DisbenchError, match=sentence):
         score_codes(codes, factors, test_codes=test_codes, test_factors=test_factors)
+
+
+def test_plain_functions_check_their_settings() -> None:
+    with pytest.raises(UsageError, match=r"mig\.bins must be at least 1"):
+        mig.mig(CODES, FACTORS, bins=0)
 
 
 def test_public_names() -> None:

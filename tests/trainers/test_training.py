@@ -115,6 +115,8 @@ def test_wrong_usage_of_train(tmp_path: Path, tiny: TinyDataset, capsys: pytest.
         (["train", "beta_vae", *TINY_RUN, "--set", "beta=high"], "beta is a number"),
         (["train", "beta_vae", "--dataset", "rooms"], "did you mean 'rooms3d'"),
         (["train", "beta_vae", *TINY_RUN, "--device", "gpu"], "cannot be used here"),
+        (["train", "beta_vae", *TINY_RUN, "--train-seed", "-1"], "train_seed must lie in 0"),
+        (["train", "beta_vae", *TINY_RUN, "--set", "beta=-1"], "beta must be finite and not negative"),
         (["train", "beta_vae", *TINY_RUN, "--set", "n_channels=7"], "images of rooms3d have 3"),
     ):
         assert main([*words, "--out", str(tmp_path)]) == 2
@@ -122,7 +124,7 @@ def test_wrong_usage_of_train(tmp_path: Path, tiny: TinyDataset, capsys: pytest.
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(DisbenchError, match="64 x 64"):
         train("beta_vae", Config(), tiny, train_seed=0, out=tmp_path / "run", progress=False)
-    with pytest.raises(UsageError, match="learning_rate must be positive"):
+    with pytest.raises(UsageError, match="learning_rate must be above 0"):
         TrainConfig(learning_rate=0)
 
 
