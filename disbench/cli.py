@@ -19,7 +19,7 @@ EXIT_CODES = """exit status:
   0   every value that was asked for was computed
   1   something failed, or a value is undefined; with --metrics also: not applicable
   2   wrong usage: an unknown name, option or file
-  130 interrupted
+  130 interrupted; 143 terminated
 """
 
 MAIN_EXAMPLES = """examples:
@@ -50,13 +50,21 @@ examples:
 """
 
 
+class _Terminated(BaseException):
+    """SIGTERM arrived. Not a SystemExit, which a model may raise, and which is then the model's fault."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     words = _join_input_range(list(sys.argv[1:] if argv is None else argv))
     arguments = _parser().parse_args(words)
     arguments.command = "disbench " + shlex.join(words)
     if argv is None:  # as a program: end as on Ctrl-C, with nothing left half-written
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         status = arguments.run(arguments)
         sys.stdout.flush()
@@ -64,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("disbench: interrupted.", file=sys.stderr)
         return 130
+    except _Terminated:
+        print("disbench: terminated.", file=sys.stderr)
+        return 143
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -38,6 +38,11 @@ def prints(images):
     print("a line of the model's own")
     return encode(images)
 
+def terminated(images):
+    import os, signal
+    os.kill(os.getpid(), signal.SIGTERM)
+    return encode(images)
+
 def nothing_finite(images):
     return encode(images) * float("nan")
 
@@ -310,3 +315,13 @@ def test_python_dash_m(folder: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "mig" in done.stdout
+
+
+def test_termination_leaves_nothing_and_is_not_laid_to_the_model(folder: Path) -> None:
+    words = [
+        w.replace("model.py:encode", "model.py:terminated") for w in few("--out", "r.jsonl", "--codes-out", "c.npz")
+    ]
+    done = subprocess.run([sys.executable, "-m", "disbench", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 143
+    assert done.stderr.endswith("disbench: terminated.\n")
+    assert not list(folder.glob("r.jsonl*")) + list(folder.glob("c.npz*"))
