@@ -6,7 +6,6 @@ import torch
 
 from disbench import DisbenchError, UsageError, score_codes
 from disbench.metrics import mig
-from disbench.metrics._boosting import boost
 from tests.conftest import TINY
 
 Settings = dict[str, int]
@@ -133,10 +132,3 @@ def test_bad_rows_end_with_a_sentence(name: str) -> None:
 def test_plain_functions_check_their_settings() -> None:
     with pytest.raises(UsageError, match=r"mig\.bins must be at least 1"):
         mig.mig(CODES, FACTORS, bins=0)
-
-
-def test_number_of_workers_does_not_matter() -> None:
-    codes, factors = CODES.numpy(), FACTORS.numpy()
-    one, two = (boost(codes, factors, codes, factors, seed=3, stages=5, n_jobs=n) for n in (1, 2))
-    assert np.array_equal(one.importances, two.importances)
-    assert np.array_equal(one.test_accuracy, two.test_accuracy)
