@@ -2,8 +2,8 @@
 
 Built-ins are found in their folders, one module each; third parties add theirs through entry points in the groups
 `disbench.metrics`, `disbench.datasets` and `disbench.models`. An entry point names a module, read like a built-in
-one (`docs/extending.md`): a metric's module defines `METRIC`, a data set's `DATASETS`, a model's `MODELS` and
-`CHECKPOINTS`.
+one (`docs/extending.md`): a metric's module defines `METRIC` and perhaps `VARIANTS`, a data set's `DATASETS`, a model's
+`MODELS` and `CHECKPOINTS`.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def _merge(kind: str, pairs: Iterator[tuple[str, T]]) -> dict[str, T]:
 @cache
 def metrics() -> Mapping[str, Metric]:
     """Every metric by name."""
-    return _merge("metrics", ((m.METRIC.name, m.METRIC) for m in _modules("metrics")))
+    found = (metric for m in _modules("metrics") for metric in (m.METRIC, *getattr(m, "VARIANTS", ())))
+    return _merge("metrics", ((metric.name, metric) for metric in found))
 
 
 @cache

@@ -67,6 +67,8 @@ def check_metric(metric: Metric, settings: Mapping[str, Any] | None = None, seed
         seed: of the codes and draws it is tried on.
     """
     _check_metric_spec(metric)
+    if metric.needs == "models":
+        return
     sizes = override(metric.settings(), settings or {})
     draws = [metric.draw(SPACE, sizes, Generator().manual_seed(seed)) for _ in range(2)]
     for part, index in draws[0].indices.items():
@@ -102,11 +104,13 @@ def check_score(metric: Metric, codes: Codes, draw: Draw, settings: Any, seed: i
 
 
 def _check_metric_spec(metric: Metric) -> None:
-    name = metric.name
-    assert name.isidentifier(), f"{name!r} cannot be a function's name"
+    name, function = metric.name, metric.name.partition("@")[0]
+    assert function.isidentifier(), f"{function!r} cannot be a function's name"
     assert metric.version >= 1, f"{name}: versions start at 1"
     assert metric.citation.startswith("@"), f"{name}: the citation is not BibTeX"
-    assert metric.needs in ("samples", "interventions"), f"{name}: needs {metric.needs!r} is neither of the two"
+    assert metric.needs in ("samples", "interventions", "models"), (
+        f"{name}: needs {metric.needs!r} is none of the three"
+    )
     assert metric.values, f"{name} has no values"
     for value in metric.values:
         assert value.name == name or value.name.startswith(f"{name}."), f"{value.name} is not METRIC or METRIC.VALUE"
@@ -115,12 +119,12 @@ def _check_metric_spec(metric: Metric) -> None:
         assert value.invariant_to <= INVARIANCES, f"{value.name} names an unknown invariance"
     assert dataclasses.is_dataclass(metric.settings), f"{name}: settings are not a dataclass"
     metric.settings()  # every field has a default
-    module = sys.modules[metric.score.__module__]
-    plain = getattr(module, name, None)
-    assert callable(plain), f"{module.__name__} lacks the plain function {name}()"
+    module = sys.modules[metric.draw.__module__]
+    plain = getattr(module, function, None)
+    assert callable(plain), f"{module.__name__} lacks the plain function {function}()"
     text = inspect.getdoc(plain) or ""
     missing = [section for section in SECTIONS if section not in text]
-    assert not missing, f"the docstring of {name}() lacks {', '.join(missing)}"
+    assert not missing, f"the docstring of {function}() lacks {', '.join(missing)}"
 
 
 def check_dataset(dataset: Dataset, n_images: int = 64) -> None:

@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -29,6 +29,8 @@ Tokens: TypeAlias = Tensor
 Pixels: TypeAlias = Tensor
 Factors: TypeAlias = Tensor
 Indices: TypeAlias = Tensor
+
+T = TypeVar("T")
 
 MAX_CODE = 1e18  # largest absolute value of a code: squares and sums of squares stay within float64, ranges in float32
 
@@ -275,7 +277,8 @@ class Metric:
         version: raised whenever the same codes would give another number.
         values: the numbers it reports.
         settings: a frozen dataclass, all fields with defaults.
-        needs: `samples` (any labelled rows do) or `interventions` (a factor must be held fixed: grids only).
+        needs: `samples` (any labelled rows do), `interventions` (a factor must be held fixed: grids only) or `models`
+            (several models are compared, so there is a plain function only: neither draw nor score is ever called).
         draw: (space, settings, generator) -> Draw into the data set.
         score: (codes (m, d), Draw into codes, settings) -> Score.
         citation: BibTeX of the paper that defines it.
@@ -287,12 +290,26 @@ class Metric:
     version: int
     values: tuple[ValueSpec, ...]
     settings: type
-    needs: Literal["samples", "interventions"]
+    needs: Literal["samples", "interventions", "models"]
     draw: Callable[[FactorSpace, Any, Generator], Draw]
     score: Callable[[Codes, Draw, Any], Score]
     citation: str
     draw_settings: frozenset[str] = frozenset()
     tolerance: float = 1e-9
+
+    def variant(self, name: str, settings: type) -> Metric:
+        """The same procedure with other settings, under the name METRIC@NAME; its values are renamed alike."""
+        full = f"{self.name}@{name}"
+
+        def renamed(found: Mapping[str, T]) -> dict[str, T]:
+            return {full + key.removeprefix(self.name): value for key, value in found.items()}
+
+        def score(codes: Codes, draw: Draw, settings: Any) -> Score:
+            found = self.score(codes, draw, settings)
+            return replace(found, values=renamed(found.values), undefined=renamed(found.undefined))
+
+        values = tuple(replace(value, name=full + value.name.removeprefix(self.name)) for value in self.values)
+        return replace(self, name=full, values=values, settings=settings, score=score)
 
     def check_score(self, score: Score) -> None:
         """Check that every value is there or undefined with a reason, and that numbers lie in their range.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from disbench.types import Codes, Factors
+from disbench.types import Codes, Draw, Factors, single_valued
 
 _MAX_CELLS = 2**24  # counted in one go; bounds memory, not the result
 
@@ -39,11 +39,12 @@ def mutual_information(labels: Tensor, factors: Factors, bins: int) -> Tensor:
         rows = labels[:, codes_slice] + bins * torch.arange(len(codes_slice), device=labels.device)
         cells = rows[:, :, None] * n_columns + columns[:, None, :]
         counts = torch.bincount(cells.reshape(-1), minlength=len(codes_slice) * bins * n_columns)
-        joint = counts.view(len(codes_slice), bins, n_columns).double() / n
-        # The columns of one factor sum to the distribution of the code; take the first factor's.
-        p_code = joint[:, :, : int(sizes[0])].sum(2, keepdim=True)
-        p_value = joint.sum(1, keepdim=True)
-        terms = torch.special.xlogy(joint, joint) - torch.special.xlogy(joint, p_code * p_value)
+        joint = counts.view(len(codes_slice), bins, n_columns).double()
+        # The columns of one factor sum to the counts of the code's bins; take the first factor's.
+        of_bin = joint[:, :, : int(sizes[0])].sum(2, keepdim=True)
+        of_value = joint.sum(1, keepdim=True)
+        # Whole numbers up to here: where code and factor are independent the ratio is 1 and its logarithm 0, exactly.
+        terms = torch.xlogy(joint, joint * n / (of_bin * of_value).clamp_min(1)) / n
         per_column = terms.sum(1)  # (codes, columns)
         owner = torch.repeat_interleave(torch.arange(len(sizes), device=labels.device), sizes)
         sums = torch.zeros(len(codes_slice), len(sizes), dtype=torch.float64, device=labels.device)
@@ -55,3 +56,34 @@ def entropies(factors: Factors) -> Tensor:
     """Entropy float64 (k,) of every factor, from its frequencies in int64 (n, k)."""
     frequencies = [torch.bincount(column).double() / len(column) for column in factors.T]
     return torch.stack([torch.special.entr(p).sum() for p in frequencies])
+
+
+def bin_entropies(labels: Tensor, bins: int) -> Tensor:
+    """Entropy float64 (d,) of every binned code, labels int64 (n, d) from 0 ... bins-1."""
+    n, n_codes = labels.shape
+    cells = labels + bins * torch.arange(n_codes, device=labels.device)
+    counts = torch.bincount(cells.reshape(-1), minlength=bins * n_codes).view(n_codes, bins)
+    return torch.special.entr(counts.double() / n).sum(1)
+
+
+def undefined_information(what: str, codes: Codes, draw: Draw, bins: int, *, min_codes: int, min_factors: int) -> str:
+    """Why a metric of binned codes and factors has no value; empty if it has one.
+
+    Args:
+        what: the metric's name, for the message.
+        codes: float (n, d), the rows of the part `train`.
+        draw: its labels, part `train`, are the factors (n, k).
+        bins: number of bins.
+        min_codes: 2 where the two most informative codes are compared, else 1.
+        min_factors: 2 where the two most informed factors are compared, else 1.
+    """
+    factors = draw.labels["train"]
+    if len(codes) < bins:
+        return f"{what} with {bins} bins needs at least {bins} samples; got {len(codes)}"
+    if codes.shape[1] < min_codes:
+        return f"{what} compares the two most informative codes; there is only one code"
+    if factors.shape[1] < min_factors:
+        return f"{what} compares the two factors that a code knows most about; there is only one factor"
+    if names := single_valued(factors, draw.factor_names):
+        return f"{names} takes a single value here, so there is nothing to know about it; leave it out of the factors"
+    return ""

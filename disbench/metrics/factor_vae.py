@@ -76,7 +76,7 @@ def factor_vae(
 
     Matches:
         disentanglement_lib 1.5 `factor_vae_score`: exactly from its votes, and within sampling error from own draws,
-        on every case of tests/golden/locatello2019.json.
+        on every case of tests/golden/factor_vae.json and matrices.npz.
 
     Differs from:
         disentanglement_lib, in whose vote table columns stand for positions among the active codes (here: codes),

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 
 from torch import Generator
 
-from disbench.metrics._information import entropies, equal_width_bins, mutual_information
+from disbench.metrics._information import (
+    entropies,
+    equal_width_bins,
+    mutual_information,
+    undefined_information,
+)
 from disbench.rows import check_rows
 from disbench.settings import check_numbers
-from disbench.types import Codes, Draw, Factors, FactorSpace, Metric, Score, ValueSpec, single_valued
+from disbench.types import Codes, Draw, Factors, FactorSpace, Metric, Score, ValueSpec
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ def mig(codes: Codes, factors: Factors, *, bins: int = 20) -> Score:
         histograms as in the 2019 study.
 
     Matches:
-        disentanglement_lib 1.5 `mig` to 1e-6, on every case of tests/golden/locatello2019.json.
+        disentanglement_lib 1.5 `mig` to 1e-6, on every case of tests/golden/mig.json.
 
     Differs from:
         disentanglement_lib, which returns NaN for a single-valued factor and fails on one code: undefined here.
@@ -65,23 +70,13 @@ def score(codes: Codes, draw: Draw, settings: Settings) -> Score:
     """MIG of the rows of `codes` that the draw's part `train` names; see `mig`."""
     factors = draw.labels["train"]
     codes = codes[draw.indices["train"]]
-    if reason := _undefined(codes, factors, draw, settings):
+    if reason := undefined_information("MIG", codes, draw, settings.bins, min_codes=2, min_factors=1):
         return Score({}, undefined={"mig": reason})
     information = mutual_information(equal_width_bins(codes, settings.bins), factors, settings.bins)
     entropy = entropies(factors)
     best, second = information.topk(2, dim=0).values
     value = ((best - second) / entropy).mean()
     return Score({"mig": value.item()}, {"mutual_information": information.tolist(), "entropy": entropy.tolist()})
-
-
-def _undefined(codes: Codes, factors: Factors, draw: Draw, settings: Settings) -> str:
-    if len(codes) < settings.bins:
-        return f"MIG with {settings.bins} bins needs at least {settings.bins} samples; got {len(codes)}"
-    if codes.shape[1] < 2:
-        return "MIG compares the two most informative codes; there is only one code"
-    if names := single_valued(factors, draw.factor_names):
-        return f"{names} takes a single value here, so its entropy is 0; leave it out of the factors"
-    return ""
 
 
 METRIC = Metric(

@@ -1,14 +1,22 @@
 """MIG, one pair of code and factor at a time."""
 
+from typing import Any
+
 import numpy as np
 
+from disbench.types import Draw
 
-def mig(codes: np.ndarray, factors: np.ndarray, bins: int = 20) -> float:
+TOLERANCE = 1e-9
+
+
+def mig(codes: np.ndarray, draw: Draw, settings: Any) -> dict[str, float]:
     gaps = []
-    for factor in factors.T:
-        information = sorted(mutual_information(histogram_labels(code, bins), factor) for code in codes.T)
+    for factor in draw.labels["train"].T:
+        information = sorted(
+            mutual_information(histogram_labels(code, settings.bins), factor) for code in codes[draw.indices["train"]].T
+        )
         gaps.append((information[-1] - information[-2]) / mutual_information(factor, factor))
-    return float(np.mean(gaps))
+    return {"mig": float(np.mean(gaps))}
 
 
 def histogram_labels(code: np.ndarray, bins: int) -> np.ndarray:

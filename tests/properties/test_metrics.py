@@ -13,9 +13,6 @@ from disbench import score_codes
 from disbench.metrics import dci, factor_vae, mig
 from disbench.testing import TRANSFORMS, check_score
 from disbench.types import Draw, Factor, FactorSpace
-from tests.oracles import dci as plain_dci
-from tests.oracles import factor_vae as plain_factor_vae
-from tests.oracles import mig as plain_mig
 
 SPACE = FactorSpace((Factor("a", 3), Factor("b", 2), Factor("c", 4)))
 # Values of a coarse grid: ties, constant codes and duplicated codes come up often.
@@ -29,24 +26,10 @@ def sample_draw(seed: int, n: int) -> Draw:
 
 @settings(max_examples=50, deadline=None)
 @given(arrays(np.float32, st.tuples(st.just(len(SPACE)), st.integers(2, 6)), elements=COARSE), st.integers(0, 2**31))
-def test_mig_is_invariant_and_equals_the_plain_one(table: np.ndarray, seed: int) -> None:
+def test_mig_is_invariant(table: np.ndarray, seed: int) -> None:
     draw, codes = sample_draw(seed, 40), torch.from_numpy(table)
     chosen = mig.Settings(num_train=40, bins=5)
     check_score(mig.METRIC, codes, draw, chosen, seed)
-    found = mig.score(codes, draw, chosen)
-    rows, factors = draw.indices["train"].numpy(), draw.labels["train"].numpy()
-    if "mig" in found.values:
-        assert found.values["mig"] == pytest.approx(plain_mig.mig(table[rows], factors, 5), abs=1e-12)
-
-
-@settings(max_examples=50, deadline=None)
-@given(arrays(np.float32, st.tuples(st.just(len(SPACE)), st.integers(1, 5)), elements=COARSE), st.integers(0, 2**31))
-def test_factor_vae_equals_the_plain_one(table: np.ndarray, seed: int) -> None:
-    chosen = factor_vae.Settings(num_variance_estimate=50, num_train=30, num_eval=20, batch_size=4)
-    draw = factor_vae.draw(SPACE, chosen, torch.Generator().manual_seed(seed))
-    votes = {part: (draw.indices[part].numpy(), draw.labels[part].numpy()) for part in ("train", "eval")}
-    expected = plain_factor_vae.factor_vae(table, draw.indices["variance"].numpy(), votes, SPACE.n_factors)
-    assert factor_vae.score(torch.from_numpy(table), draw, chosen).values["factor_vae"] == pytest.approx(expected)
 
 
 # Ties between codes go to the lowest one, which a permutation changes; continuous codes and batches of more
@@ -67,15 +50,12 @@ def test_factor_vae_is_invariant(n_codes: int, seed: int) -> None:
 # Equal splits of different codes are decided by chance: continuous codes and enough samples keep them rare.
 @settings(max_examples=10, deadline=None)
 @given(st.integers(2, 4), st.integers(0, 2**31))
-def test_dci_is_invariant_and_equals_the_plain_one(n_codes: int, seed: int) -> None:
+def test_dci_is_invariant(n_codes: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     factors = SPACE.draw(400, generator)
     codes = torch.cat([factors.float()] * 2, dim=1)[:, :n_codes] + 0.3 * torch.randn(400, n_codes, generator=generator)
     chosen, draw = dci.Settings(stages=3), Draw.of_rows(factors[:300], factors[300:], seed=seed % 1000)
     check_score(dci.METRIC, codes, draw, chosen, seed)
-    parts = [(codes[draw.indices[part]].numpy(), draw.labels[part].numpy()) for part in ("train", "test")]
-    expected = plain_dci.dci(parts[0], parts[1], draw.seed, 3)
-    assert dict(dci.score(codes, draw, chosen).values) == pytest.approx(expected, abs=1e-9)
 
 
 @settings(max_examples=20, deadline=None)
