@@ -103,10 +103,12 @@ class FactorSpace:
         """
         if values.shape[-1] != self.n_factors:
             raise DisbenchError(f"expected {self.n_factors} factor values in the last axis, got {values.shape[-1]}.")
-        sizes = torch.tensor(self.sizes, device=values.device)
-        if bool(((values < 0) | (values >= sizes)).any()):
-            raise DisbenchError(f"factor values must lie in 0 ... size-1; the sizes are {self.sizes}.")
-        return (values.long() * self.strides.to(values.device)).sum(-1)
+        index = torch.zeros(values.shape[:-1], dtype=torch.int64, device=values.device)
+        for column, size, stride in zip(values.unbind(-1), self.sizes, self.strides.tolist(), strict=True):
+            if column.numel() and not 0 <= int(column.min()) <= int(column.max()) < size:
+                raise DisbenchError(f"factor values must lie in 0 ... size-1; the sizes are {self.sizes}.")
+            index.add_(column.long(), alpha=stride)
+        return index
 
     def values(self, index: Indices) -> Factors:
         """Factor values (..., k) of indices (...).
@@ -122,8 +124,10 @@ class FactorSpace:
     def draw(self, shape: int | tuple[int, ...], generator: Generator) -> Factors:
         """Factor values (*shape, k), each factor uniform and independent."""
         shape = (shape,) if isinstance(shape, int) else shape
-        columns = [torch.randint(size, shape, generator=generator) for size in self.sizes]
-        return torch.stack(columns, dim=-1)
+        columns = torch.empty((self.n_factors, *shape), dtype=torch.int64, device="cpu")
+        for column, size in zip(columns, self.sizes, strict=True):
+            torch.randint(size, shape, generator=generator, out=column)
+        return columns.movedim(0, -1)
 
     def draw_fixed(self, n_groups: int, group_size: int, generator: Generator) -> tuple[Factors, Tensor]:
         """Groups that share the value of one factor, every other factor uniform.
@@ -137,9 +141,9 @@ class FactorSpace:
         varying = self.varying if len(self.varying) else torch.tensor([0])
         fixed = varying[torch.randint(len(varying), (n_groups,), generator=generator)]
         values = self.draw((n_groups, group_size), generator)
-        shared = values[:, :1].expand_as(values)
-        is_fixed = torch.arange(self.n_factors) == fixed[:, None, None]
-        return torch.where(is_fixed, shared, values), fixed
+        groups = torch.arange(n_groups)
+        values[groups, :, fixed] = values[groups, :1, fixed]
+        return values, fixed
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from disbench.protocols import PROTOCOLS
 from disbench.types import DatasetSpec, Factor, FactorSpace
 
 TINY = FactorSpace((Factor("hue", 4), Factor("x", 8, "ordinal"), Factor("y", 8, "ordinal")))
@@ -78,13 +79,51 @@ SMALL = {
     "dci.num_train": 200,
     "dci.num_test": 100,
     "dci.stages": 5,
+    "dci_es.num_train": 200,
+    "dci_es.num_test": 100,
+    "dci_es.trees": 20,
+    "infomec.num_train": 300,
+    "infomec@dyga.num_train": 300,
+    "dcimig.num_train": 500,
+    "flatness.repeats": 50,
+    "gaussian_total_correlation.num_train": 500,
+    "gaussian_wasserstein_correlation.num_train": 500,
+    "irs.num_train": 500,
+    "jemmig.num_train": 500,
+    "jemmig@ubisoft.num_train": 500,
+    "linearity.repeats": 50,
+    "mig_sup.num_train": 500,
+    "mig_sup@ubisoft.num_train": 500,
+    "modularity.num_train": 500,
+    "beta_vae.num_train": 200,
+    "beta_vae.num_eval": 100,
+    "downstream.num_train": 150,
+    "downstream.num_test": 100,
+    "downstream.stages": 2,
+    "explicitness.num_train": 500,
+    "explicitness.num_test": 250,
+    "med.num_train": 500,
+    "med.num_test": 250,
+    "med@top1.num_train": 500,
+    "med@top1.num_test": 250,
+    "sap.num_train": 500,
+    "sap.num_test": 250,
+    "mutual_information.num_train": 500,
+    "rmig.num_train": 500,
+    "sap_continuous.num_train": 500,
+}
+
+
+# The same for an evaluation under `locatello2019`, which then takes a second or two.
+SMALL_LOCATELLO = {
+    path: size for path, size in SMALL.items() if path.split(".")[0] in PROTOCOLS["locatello2019"].settings
 }
 
 
 @pytest.fixture
 def small() -> dict[str, int]:
-    """Settings with which an evaluation takes a second."""
-    return dict(SMALL)
+    """Settings with which an evaluation under `locatello2019` takes a second or two."""
+    return dict(SMALL_LOCATELLO)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,7 +12,7 @@ from disbench.rows import check_rows
 from disbench.settings import check_numbers
 from disbench.types import INVARIANCES, Codes, Draw, Factors, FactorSpace, Metric, Score, ValueSpec, draw_seed
 
-_MAX_GATHERED = 2**24  # code values gathered at once; bounds memory, not the result
+_MAX_GATHERED = 2**18  # code values gathered at once, few enough for a cache; bounds memory, not the result
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,17 @@ def _votes(
     """int64 (k, d): how often batches that share factor k vote for code d."""
     n_codes = codes.shape[1]
     at_once = max(1, _MAX_GATHERED // (rows.shape[1] * n_codes))
-    relative = torch.cat([codes[some].double().var(1) / global_variance for some in rows.split(at_once)])
+    relative = torch.cat([_variances(codes, some) / global_variance for some in rows.split(at_once)])
     voted = relative.masked_fill(~active, torch.inf).argmin(1)  # the first minimum
     cells = shared * n_codes + voted
     return torch.bincount(cells, minlength=n_factors * n_codes).view(n_factors, n_codes)
+
+
+def _variances(codes: Codes, rows: Tensor) -> Tensor:
+    """float64 (n, d) of batches of rows (n, batch), ddof 1; in two passes, several times as fast as Tensor.var."""
+    batches = codes.index_select(0, rows.reshape(-1)).double().view(*rows.shape, -1)
+    deviations = batches - batches.mean(1, keepdim=True)
+    return deviations.square_().sum(1) / (rows.shape[1] - 1)
 
 
 METRIC = Metric(

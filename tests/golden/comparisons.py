@@ -48,12 +48,16 @@ class Comparison:
         return score_codes(**given, metrics=self.metric, settings=settings).scores
 
 
+def entries() -> list[dict[str, Any]]:
+    """What the files hold, in the order of their names."""
+    return [entry for path in sorted(FOLDER.glob("*.json")) for entry in json.loads(path.read_text())]
+
+
 def comparisons() -> list[Comparison]:
-    """All of them, in the order of the files' names."""
+    """Everything that scores one representation."""
     return [
         Comparison(**{k: v for k, v in entry.items() if k != "scores"}, **_case(case), expected=expected)
-        for path in sorted(FOLDER.glob("*.json"))
-        for entry in json.loads(path.read_text())
+        for entry in entries()
         if entry["rows"] != "models"
         for case, expected in entry["scores"].items()
     ]

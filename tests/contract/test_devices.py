@@ -1,0 +1,73 @@
+"""No score depends on threads, on how much is done at once, or on torch's default device."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Generator
+
+import disbench.metrics
+from disbench import registry
+from disbench.settings import override
+from disbench.testing import SPACE, codes_of_space
+from disbench.types import Draw
+from tests.conftest import SMALL
+from tests.oracles.beside import METRICS
+
+MODULES = [
+    importlib.import_module(f"disbench.metrics.{info.name}") for info in pkgutil.iter_modules(disbench.metrics.__path__)
+]
+LIMITS = [(module, name) for module in MODULES for name in vars(module) if name.startswith("_MAX_")]
+
+
+def given(name: str) -> tuple[torch.Tensor, Draw, Any]:
+    metric = registry.metrics()[name]
+    small = {path.removeprefix(f"{name}."): value for path, value in SMALL.items() if path.startswith(f"{name}.")}
+    settings = override(metric.settings(), small)
+    return codes_of_space(0), metric.draw(SPACE, settings, Generator().manual_seed(0)), settings
+
+
+def scores(name: str) -> dict[str, float]:
+    return dict(registry.metrics()[name].score(*given(name)).values)
+
+
+def within(name: str) -> float:
+    """1e-6 for what has a closed form, 1e-4 for what is fitted."""
+    oracle = importlib.import_module(f"tests.oracles.{name.partition('@')[0]}")
+    return 1e-6 if oracle.TOLERANCE <= 1e-9 else 1e-4
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_number_of_threads(name: str, two_threads: None) -> None:
+    two = scores(name)
+    torch.set_num_threads(1)
+    assert two == pytest.approx(scores(name), abs=within(name), rel=0)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_size_of_chunks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = scores(name)
+    assert LIMITS
+    for module, limit in LIMITS:
+        monkeypatch.setattr(module, limit, 500)
+    assert scores(name) == pytest.approx(whole, abs=within(name), rel=0)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_default_device(name: str) -> None:
+    """Tensors made without saying where land on `meta`, and fail there."""
+    metric, arguments = registry.metrics()[name], given(name)
+    expected = metric.score(*arguments)
+    with torch.device("meta"):
+        found = metric.score(*arguments)
+    assert found.values == expected.values
