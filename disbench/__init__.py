@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from disbench.comparison import compare
     from disbench.errors import DisbenchError, UsageError
     from disbench.evaluation import evaluate, score_codes
     from disbench.models import load_model
@@ -22,6 +23,7 @@ _HOMES = {
     "DisbenchError": "disbench.errors",
     "Report": "disbench.report",
     "UsageError": "disbench.errors",
+    "compare": "disbench.comparison",
     "evaluate": "disbench.evaluation",
     "load_dataset": "disbench.registry",
     "load_model": "disbench.models",
@@ -32,6 +34,7 @@ __all__ = [
     "DisbenchError",
     "Report",
     "UsageError",
+    "compare",
     "evaluate",
     "load_dataset",
     "load_model",

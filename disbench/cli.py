@@ -50,6 +50,15 @@ examples:
 """
 
 
+COMPARE_EXAMPLES = """examples:
+  disbench score --model a.py:encode --dataset rooms3d --repeats 10 --out a.jsonl
+  disbench score --model b.py:encode --dataset rooms3d --repeats 10 --out b.jsonl
+  disbench compare a.jsonl b.jsonl
+  disbench compare all.jsonl all.jsonl --model a.py:encode,b.py:encode --metrics mig,dci
+
+"""
+
+
 class _Terminated(BaseException):
     """SIGTERM arrived. Not a SystemExit, which a model may raise, and which is then the model's fault."""
 
@@ -117,6 +126,12 @@ def _parser() -> argparse.ArgumentParser:
         help="score a model, or codes that exist already",
         description="Score a representation: encode every image that the metrics need once, print a table of scores.",
     ))  # fmt: skip
+    _add_compare(commands.add_parser(
+        "compare", parents=[shared], formatter_class=shape, epilog=COMPARE_EXAMPLES + EXIT_CODES,
+        help="say which differences between two models are larger than the evaluation noise",
+        description="Compare the records of two models, each scored with --repeats: which differences are larger than "
+        "the evaluation noise? That is not the spread over training seeds.",
+    ))  # fmt: skip
     _add_train(commands.add_parser(
         "train", parents=[shared], formatter_class=shape, epilog=EXIT_CODES,
         help="train a reference model",
@@ -155,7 +170,11 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         "--device", metavar="D", help="cpu, cuda, cuda:1 ... (default: a GPU for checkpoints, if there is one)"
     )
     how.add_argument("--batch-size", type=int, metavar="N", help="images per call of the model (default: 256 on a CPU)")
-    how.add_argument("--reducer", metavar="NAME", help="makes codes of tokens: pca or flatten")
+    how.add_argument(
+        "--reducer",
+        metavar="NAME",
+        help="makes codes of tokens: pca, pca_all or flatten (default: what the protocol says)",
+    )
     how.add_argument("--array", choices=("torch", "numpy"), help="what a callable takes and returns (default: torch)")
     how.add_argument("--input-range", metavar="LOW,HIGH", help="what the model expects of images (default: 0,1)")
     how.add_argument(
@@ -220,6 +239,31 @@ def _range(text: str) -> tuple[float, float]:
     except ValueError:
         raise UsageError(f"--input-range is LOW,HIGH, as -1,1; got {text!r}.") from None
     return low, high
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("a", metavar="A.jsonl", help="records that `disbench score --out` wrote")
+    parser.add_argument("b", metavar="B.jsonl", help="likewise; may be the same file")
+    parser.add_argument(
+        "--model", metavar="NAME[,NAME]", help="the model's name in both files, or in A and in B (default: the last)"
+    )
+    parser.add_argument("--metrics", metavar="A,B", help="metrics or values, as mig,dci.completeness (default: all)")
+    parser.add_argument("--json", action="store_true", help="print each comparison on one line instead of a table")
+    parser.set_defaults(run=_compare)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    models = arguments.model.split(",") if arguments.model else []
+    if len(models) > 2:
+        raise UsageError(f"--model is one name or two, one for each file; got {arguments.model!r}.")
+    from disbench.comparison import compare_files
+
+    metrics = [name.strip() for name in arguments.metrics.split(",")] if arguments.metrics else None
+    found, remarks = compare_files(arguments.a, arguments.b, models=models, metrics=metrics)
+    for remark in remarks:
+        print(f"disbench: {remark}", file=sys.stderr)
+    print("\n".join(c.to_json() for c in found) if arguments.json else "\n\n\n".join(map(str, found)))
+    return 0 if all(comparison.complete for comparison in found) else 1
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
@@ -289,7 +333,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
         headers = ["protocol", "version", "metrics", "about"]
         rows = [[p.name, p.version, ", ".join(p.settings), p.summary] for p in PROTOCOLS.values()]
-    print(tabulate(rows, headers=headers, disable_numparse=True))
+    print(tabulate(rows, headers=headers, disable_numparse=True, maxcolwidths=60))
     return 0
 
 

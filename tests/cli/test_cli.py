@@ -13,9 +13,9 @@ from PIL import Image
 import disbench
 from disbench import cli, registry
 from disbench.cli import main
-from tests.conftest import FACTORS_OF_TINY, SMALL
+from tests.conftest import FACTORS_OF_TINY, SMALL_LOCATELLO
 
-QUICK = [word for path, value in SMALL.items() for word in ("--set", f"{path}={value}")]
+QUICK = [word for path, value in SMALL_LOCATELLO.items() for word in ("--set", f"{path}={value}")]
 MODEL = """
 import torch
 

@@ -11,6 +11,7 @@ import pytest
 from disbench import DisbenchError, UsageError, evaluate
 from disbench.files import replacing
 from disbench.models import Model
+from disbench.protocols import PROTOCOLS
 from disbench.records import RecordFile, identity, read
 from tests.conftest import TinyDataset, perfect_codes
 
@@ -23,7 +24,7 @@ def record_of(tiny: TinyDataset, **options: object) -> dict:
 
 def test_a_record_has_what_repeating_it_takes(tiny: TinyDataset) -> None:
     record = record_of(tiny, command="disbench score --model m")
-    assert record["key"]["protocol"] == {"name": "locatello2019+custom", "version": 1}
+    assert record["key"]["protocol"] == {"name": "locatello2019+custom", "version": PROTOCOLS["locatello2019"].version}
     assert record["key"]["dataset"] == {"name": "tiny", "content_hash": "0" * 64}
     mig = record["key"]["metrics"]["mig"]
     assert (mig["version"], mig["settings"]) == (1, {"num_train": 100, "bins": 20})
@@ -84,10 +85,10 @@ def test_a_record_holds_every_value_and_a_report_those_asked_for(tiny: TinyDatas
     one = evaluate(model, tiny, metrics="dci.completeness", settings=few, out=tmp_path / "r.jsonl")
     assert list(one.scores) == ["dci.completeness"]
     tiny.served = []
-    all_three = evaluate(model, tiny, metrics="dci", settings=few, out=tmp_path / "r.jsonl")
+    whole = evaluate(model, tiny, metrics="dci", settings=few, out=tmp_path / "r.jsonl")
     assert tiny.served == []  # taken from the record
-    assert len(all_three.scores) == 3
-    assert all_three.complete
+    assert len(whole.scores) == 4
+    assert whole.complete
 
 
 def test_a_failed_evaluation_leaves_no_file(tiny: TinyDataset, tmp_path: Path) -> None:
