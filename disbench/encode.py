@@ -15,6 +15,7 @@ from disbench.models import Model, as_tensor
 from disbench.types import MAX_CODE, Codes, Dataset, DatasetSpec, Images, Indices, Pixels, Tokens
 
 N_PROBE = 32
+_FITTED_AT_ONCE = 10_000  # tokens in float64 at a time; bounds memory, not the result
 BATCH_SIZE = {"cpu": 256, "cuda": 4096}
 
 
@@ -55,19 +56,30 @@ class Pca:
 
     def fit(self, tokens: Tokens) -> None:
         """Principal axes in float64; the largest element of each points up."""
-        by_token = tokens.double().transpose(0, 1)
-        self.mean = by_token.mean(1, keepdim=True)
-        centred = by_token - self.mean
-        axes = torch.linalg.eigh(centred.transpose(1, 2) @ centred).eigenvectors[..., -1:]
+        self.mean = tokens.mean(0, dtype=torch.float64)[:, None]  # (t, 1, e)
+        scatter = torch.zeros((), dtype=torch.float64, device=tokens.device)
+        for some in tokens.split(_FITTED_AT_ONCE):
+            centred = some.double().transpose(0, 1) - self.mean
+            scatter = scatter + centred.transpose(1, 2) @ centred
+        axes = torch.linalg.eigh(scatter).eigenvectors[..., -1:]
         largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
         self.axes = axes * torch.where(largest < 0, -1.0, 1.0)
 
     def __call__(self, tokens: Tokens) -> Codes:
+        return torch.cat([self._project(some) for some in tokens.split(_FITTED_AT_ONCE)])
+
+    def _project(self, tokens: Tokens) -> Codes:
         projected = (tokens.double().transpose(0, 1) - self.mean) @ self.axes
         return projected.squeeze(-1).T.float()
 
 
-REDUCERS: Mapping[str, type[Reducer]] = {"flatten": Flatten, "pca": Pca}
+class PcaAll(Pca):
+    """The same, fitted on all images of the data set, or on 500,000 of them if there are more."""
+
+    n_fitted = 500_000
+
+
+REDUCERS: Mapping[str, type[Reducer]] = {"flatten": Flatten, "pca": Pca, "pca_all": PcaAll}
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,11 @@ class Encoder:
                 table[~is_fitted.to(self.device)] = rest
             return table
 
+    def returns_tokens(self) -> bool:
+        """Whether the model makes tokens rather than codes, from a call on the first two images."""
+        with self.model.ready(self.device):
+            return self._output(torch.arange(min(2, len(self.dataset)))).ndim == 3
+
     def _encode(self, images: Indices, reducer: Reducer | None, *, wants_tokens: bool, probe: _Probe | None) -> Tensor:
         """The model's checked output for all images, reduced if there is a (fitted) reducer."""
         batches: list[Tensor] = []
@@ -147,18 +164,20 @@ class Encoder:
 
     def call(self, index: Indices, wants_tokens: bool) -> Tensor:
         """The model's output float32 for one batch, checked for shape and finiteness."""
+        return self._checked(self._output(index), index, wants_tokens)
+
+    def _output(self, index: Indices) -> Tensor:
         pixels = self.dataset.images(index)
         check_pixels(pixels, index, self.dataset.spec)
         images = to_images(pixels.to(self.device), self.input_range)
         try:
-            output = as_tensor(self.model(images))
+            return as_tensor(self.model(images))
         except (DisbenchError, torch.OutOfMemoryError):
             raise
         except (Exception, SystemExit) as error:
             raise DisbenchError(
                 f"the model raised {type(error).__name__} on images float32 {tuple(images.shape)}: {first_line(error)}"
             ) from error
-        return self._checked(output, index, wants_tokens)
 
     def _checked(self, output: Tensor, index: Indices, wants_tokens: bool) -> Tensor:
         """The output as float32 on the device, if it has the right shape, is real and finite."""

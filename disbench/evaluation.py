@@ -65,7 +65,8 @@ def evaluate(
         repeats: evaluate this many eval seeds, from `eval_seed` on, on one table of codes; means are reported.
         device: where to encode and score; by default where the module is, else the CPU.
         batch_size: images a call; by default what suits the device.
-        reducer: makes codes of tokens: `pca` (one value per token) or `flatten`.
+        reducer: makes codes of tokens: `pca` (one value per token, fitted on 10,000 images), `pca_all` (on all) or
+            `flatten`; by default the protocol's, if it has one and the model returns tokens.
         settings: changes to the protocol's, as `{"mig.bins": 30}`; they rename it to NAME+custom.
         array: "numpy" if the model takes and returns numpy arrays (JAX and TensorFlow models come in this way).
         input_range: what the model expects in place of [0, 1].
@@ -91,7 +92,9 @@ def evaluate(
         raise UsageError(f"batch_size must be at least 1; got {batch_size}.")
     if not -math.inf < input_range[0] < input_range[1] < math.inf:
         raise UsageError(f"input_range must rise from low to high; got {input_range[0]:g}, {input_range[1]:g}.")
-    reduce = registry.pick("reducer", reducer, REDUCERS)() if reducer is not None else None
+    for name in (reducer, resolved.reducer):
+        if name is not None:
+            registry.pick("reducer", name, REDUCERS)
     source = registry.load_dataset(dataset) if isinstance(dataset, str) else dataset
     if source.spec.kind == "grid" and len(source) != len(source.spec.space):
         raise DisbenchError(
@@ -112,7 +115,10 @@ def evaluate(
     }
 
     with _files(out, codes_out) as (records_file, codes_file):
+        encoder = Encoder(loaded, source, where, batch_size, input_range, progress)
         with clock.step("data set"):
+            if reducer is None and resolved.reducer is not None and encoder.returns_tokens():
+                reducer = resolved.reducer
             key = _key(resolved, {"name": source.spec.name, "content_hash": source.content_hash}, reducer)
         if codes_file is None and (known := _known(records_file, rerun, key, described, seeds, progress)):
             return Report(known, resolved)
@@ -120,12 +126,12 @@ def evaluate(
         with clock.step("plan"):
             space = source.spec.space
             draws = _draws(resolved, seeds, lambda metric, sizes, generator, _: metric.draw(space, sizes, generator))
+            reduce = REDUCERS[reducer]() if reducer is not None else None
             fit_on = None
             if reduce is not None:  # the same images for every eval seed
                 fit_on = reduce.draw(len(source), generator_for(0, f"reducer {reducer}", 1))
             plan = make_plan(draws, also=[] if fit_on is None else [fit_on])
         with clock.step("encode"):
-            encoder = Encoder(loaded, source, where, batch_size, input_range, progress)
             codes = encoder.table(plan.images, reduce, fit_on)
         scores = _score(resolved, {at: plan.draw(at) for at in draws}, codes, clock, progress)
 

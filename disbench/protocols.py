@@ -17,12 +17,27 @@ class Protocol:
     """Metrics and the settings in which they differ from their defaults.
 
     A protocol that gains a metric, or changes one, gets a higher version; the numbers of the others stand.
+
+    Args:
+        name: what `--protocol` takes.
+        version: raised with every change.
+        summary: one line.
+        chosen: metric -> its settings; None for every metric there is, with its defaults.
+        reducer: makes codes of tokens, where the model returns tokens and no other was asked for.
     """
 
     name: str
     version: int
     summary: str
-    settings: Mapping[str, Mapping[str, Any]]
+    chosen: Mapping[str, Mapping[str, Any]] | None
+    reducer: str | None = None
+
+    @property
+    def settings(self) -> Mapping[str, Mapping[str, Any]]:
+        """Metric -> the settings that differ from its defaults."""
+        if self.chosen is not None:
+            return self.chosen
+        return {name: {} for name, metric in registry.metrics().items() if metric.needs != "models"}
 
 
 PROTOCOLS = {
@@ -30,10 +45,39 @@ PROTOCOLS = {
     for p in (
         Protocol(
             "locatello2019",
-            1,
-            "the sizes of the 2019 study (Locatello et al., arXiv 1811.12359)",
-            {"factor_vae": {}, "mig": {}, "dci": {}},
+            2,
+            "the metrics and sizes of the 2019 study (Locatello et al., arXiv 1811.12359)",
+            {
+                "beta_vae": {},
+                "factor_vae": {},
+                "mig": {},
+                "dci": {},
+                "sap": {},
+                "modularity": {},
+                "gaussian_total_correlation": {},
+                "gaussian_wasserstein_correlation": {},
+                "mutual_information": {},
+            },
         ),
+        Protocol(
+            "encdiff2024",
+            1,
+            "what EncDiff, DisDiff and DyGA ran; tokens become one value each, by PCA over all images",
+            {
+                "factor_vae": {},
+                "dci": {},
+                "beta_vae": {},
+                "mig": {},
+                "sap": {},
+                "modularity": {},
+                "explicitness": {},
+                "infomec@dyga": {},
+                "med": {},
+                "downstream": {},
+            },
+            reducer="pca_all",
+        ),
+        Protocol("full", 1, "every metric that the data allow, each with its defaults", None),
         Protocol(
             "quick",
             1,
@@ -65,6 +109,7 @@ class Resolved:
     name: str
     version: int
     tasks: tuple[Task, ...] = field(default_factory=tuple)
+    reducer: str | None = None
 
 
 def resolve(name: str, asked: Iterable[str] | str | None = None, changes: Mapping[str, Any] | None = None) -> Resolved:
@@ -82,6 +127,11 @@ def resolve(name: str, asked: Iterable[str] | str | None = None, changes: Mappin
     protocol = registry.pick("protocol", name, PROTOCOLS)
     names = asked.split(",") if isinstance(asked, str) else asked
     wanted = _wanted_values(protocol, [n.strip() for n in names] if names is not None else list(protocol.settings))
+    if several := [name for name in wanted if registry.metrics()[name].needs == "models"]:
+        raise UsageError(
+            f"{several[0]} compares several models of one family, and this scores one; "
+            f"call disbench.metrics.{several[0]}.{several[0]}() on the codes of all of them."
+        )
     per_metric: dict[str, dict[str, Any]] = {name: {} for name in wanted}
     for path, value in (changes or {}).items():
         owner, dot, setting = path.partition(".")
@@ -97,7 +147,7 @@ def resolve(name: str, asked: Iterable[str] | str | None = None, changes: Mappin
         settings = override(standard, per_metric[metric_name], prefix=metric_name + ".")
         custom |= settings != standard or metric_name not in protocol.settings
         tasks.append(Task(metric, settings, values, by_name=names is not None))
-    return Resolved(protocol.name + "+custom" * custom, protocol.version, tuple(tasks))
+    return Resolved(protocol.name + "+custom" * custom, protocol.version, tuple(tasks), protocol.reducer)
 
 
 def _wanted_values(protocol: Protocol, names: list[str]) -> dict[str, tuple[str, ...]]:
