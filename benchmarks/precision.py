@@ -1,12 +1,8 @@
-"""How far our scores are from the reference implementations', as the table in docs/metrics.md.
+"""How far our scores are from the reference implementations' and from the plain ones, as the tables in docs/metrics.md.
 
-    python -m benchmarks.precision [--without-trees]
-
-Fitting DCI's trees on the six cases takes about half an hour on two cores.
+python -m benchmarks.precision
 """
 
-import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,65 +11,73 @@ import torch
 from tabulate import tabulate
 
 from benchmarks.tables import replace_table
-from disbench.metrics import factor_vae as factor_vae_module
-from disbench.metrics.dci import dci, disentanglement
-from disbench.metrics.factor_vae import factor_vae
-from disbench.metrics.mig import mig
-from tests.oracles.representations import CASES, SIZES, samples, table
+from disbench import score_codes
+from disbench.metrics.dci import disentanglement
+from disbench.metrics.factor_vae import accuracy_of_votes
+from disbench.metrics.udr import udr
+from tests.golden.comparisons import FOLDER, comparisons, entries
+from tests.oracles.beside import KINDS, METRICS, both
+from tests.oracles.representations import samples
 
-ROOT = Path(__file__).parent.parent
-GOLDEN = ROOT / "tests" / "golden"
-HEADERS = ("value", "against", "on", "largest difference")
+PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
+Row = tuple[str, str, str]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--without-trees", action="store_true", help="leave out what takes minutes")
-    arguments = parser.parse_args()
-    largest: dict[tuple[str, str, str], float] = {}
-    for dataset, name in CASES:
-        for value, against, on, difference in compare(dataset, name, with_trees=not arguments.without_trees):
-            key = (value, against, on)
-            largest[key] = max(largest.get(key, 0.0), abs(difference))
-            print(dataset, name, value, f"{difference:+.2e}", flush=True)
-    rows = [(*key, f"{difference:.1e}") for key, difference in largest.items()]
-    print(tabulate(rows, HEADERS, tablefmt="github"))
-    if not arguments.without_trees:
-        replace_table(ROOT / "docs" / "metrics.md", "precision", tabulate(rows, HEADERS, tablefmt="github"))
+    rows = largest(against_references())
+    table = tabulate(rows, ("value", "against", "on", "cases", "largest difference"), tablefmt="github")
+    replace_table(PAGE, "precision", table)
+    rows = [(value, within, cases, size) for value, within, _, cases, size in largest(against_plain())]
+    table = tabulate(rows, ("value", "has to be within", "cases", "largest difference"), tablefmt="github")
+    replace_table(PAGE, "plain", table)
 
 
-def compare(dataset: str, name: str, with_trees: bool) -> Iterator[tuple[str, str, str, float]]:
-    """Value, reference, arrays and difference for one case."""
-    given = samples(dataset, name)
-    expected = json.loads((GOLDEN / "locatello2019.json").read_text())[f"{dataset}/{name}"]
-    inner = np.load(GOLDEN / "locatello2019.npz")
-    reference = "disentanglement_lib 1.5"
+def largest(differences: Iterator[tuple[Row, float]]) -> list[tuple[str, ...]]:
+    """One row for each kind of difference: how many there are, and the largest."""
+    found: dict[Row, list[float]] = {}
+    for row, difference in differences:
+        print(*row, f"{difference:+.2e}", flush=True)
+        found.setdefault(row, []).append(abs(difference))
+    return [(*row, str(len(sizes)), f"{max(sizes):.1e}") for row, sizes in found.items()]
 
-    yield "mig", reference, "its samples", mig(given["codes"], given["factors"]).values["mig"] - expected["mig"]
 
-    votes = [torch.from_numpy(inner[f"{dataset}__{name}__votes_{part}"]) for part in ("train", "eval")]
-    accuracy = factor_vae_module.accuracy_of_votes(votes[0], votes[1])[1]
-    wanted = expected["factor_vae"]["eval_accuracy"]
-    yield "factor_vae", reference, "its votes", accuracy - wanted
-    factors = np.stack(np.unravel_index(np.arange(np.prod(SIZES[dataset])), SIZES[dataset]), axis=1)
-    own = factor_vae(table(dataset, name), factors).values["factor_vae"]
-    yield "factor_vae", reference, "own draws (sampling error .01)", own - wanted
+def against_references() -> Iterator[tuple[Row, float]]:
+    matrices = np.load(FOLDER / "matrices.npz")
+    for c in comparisons():
+        settings = "".join(f", {name} {value}" for name, value in c.settings.items())
+        found = c.scores()
+        for value, expected in c.expected.items():
+            yield (f"`{value}`", c.against, c.on + settings), found[value] - expected
+        case = f"{c.dataset}__{c.representation}"
+        if c.metric == "dci":
+            importance = torch.from_numpy(matrices[f"{case}__importance"])
+            for value, matrix in (("dci.disentanglement", importance), ("dci.completeness", importance.T)):
+                row = (f"`{value}`", "disentanglement_lib 1.5", "its importances")
+                yield row, disentanglement(matrix) - c.expected[value]
+            given = samples(c.dataset, c.representation)
+            found = score_codes(**given, metrics="dci", eval_seed=1).scores
+            for value, expected in c.expected.items():
+                yield (f"`{value}`", c.against, "its samples, another seed of ours"), found[value] - expected
+        if c.metric == "factor_vae":
+            votes = [torch.from_numpy(matrices[f"{case}__votes_{part}"]) for part in ("train", "eval")]
+            difference = accuracy_of_votes(votes[0], votes[1])[1] - c.expected["factor_vae"]
+            yield ("`factor_vae`", c.against, "its votes"), difference
+    models = np.load(FOLDER / "udr.npz")
+    for entry in entries():
+        if entry["rows"] == "models":
+            similarity = entry["settings"]["similarity"]
+            found = udr(models["codes"], models["kl"], similarity=similarity).details["pairwise"]
+            difference = np.nanmax(np.abs(np.array(found, dtype=float) - models[f"pairwise_{similarity}"]))
+            yield ("`udr`", entry["against"], f"every pair of its models, {similarity}"), float(difference)
 
-    importance = torch.from_numpy(inner[f"{dataset}__{name}__importance"])
-    scores = expected["dci"]
-    pairs = (("dci.disentanglement", importance, "disentanglement"), ("dci.completeness", importance.T, "completeness"))
-    for value, matrix, key in pairs:
-        yield value, reference, "its importances", disentanglement(matrix) - scores[key]
-    if with_trees:
-        test = {"test_codes": given["test_codes"], "test_factors": given["test_factors"]}
-        for seed, which in ((0, "its seed"), (1, "another seed")):
-            found = dci(given["codes"], given["factors"], **test, seed=seed).values
-            for value, key in (
-                ("dci.disentanglement", "disentanglement"),
-                ("dci.completeness", "completeness"),
-                ("dci.informativeness", "informativeness_test"),
-            ):
-                yield value, "scikit-learn 1.9.1's trees", f"its samples, {which}", found[value] - scores[key]
+
+def against_plain() -> Iterator[tuple[Row, float]]:
+    for name in METRICS:
+        for kind in KINDS:
+            for seed in range(3):
+                found, expected, within = both(name, kind, seed)
+                for value, number in expected.items():
+                    yield (f"`{value}`", f"{within:.0e}", ""), found[value] - number
 
 
 if __name__ == "__main__":

@@ -47,11 +47,15 @@ def protocols_table() -> str:
     for name, metric in registry.metrics().items():
         for field in dataclasses.fields(metric.settings):
             used = [
-                f"{getattr(metric.settings(**p.settings[name]), field.name):,}" if name in p.settings else ""
+                _shown(getattr(metric.settings(**p.settings[name]), field.name)) if name in p.settings else ""
                 for p in PROTOCOLS.values()
             ]
             rows.append((f"`{name}.{field.name}`", *used))
     return tabulate(rows, ("setting", *PROTOCOLS), tablefmt="github", disable_numparse=True)
+
+
+def _shown(setting: object) -> str:
+    return f"{setting:,}" if isinstance(setting, int) and not isinstance(setting, bool) else str(setting)
 
 
 def datasets_table() -> str:
