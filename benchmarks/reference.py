@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import sqrtm
-from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_selection import mutual_info_classif
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.metrics import log_loss, mutual_info_score, roc_auc_score
+from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
@@ -154,13 +155,68 @@ def infomec_infoe(given: Given) -> float:
     return float(np.mean(found))
 
 
-def downstream_logistic_1000(given: Given) -> float:
-    """Accuracy at 1,000 labels, after the fits at 100; at 10,000 it takes minutes."""
+def irs(given: Given) -> float:
+    largest = np.abs(given.codes - given.codes.mean(0)).max(0)
+    groups = _binned(given.factors)
+    deviation = np.zeros((given.codes.shape[1], len(given.sizes)))
+    for k, of in enumerate(groups.T):
+        members = [given.codes[of == g] for g in np.unique(of)]
+        deviation[:, k] = np.mean([np.quantile(np.abs(m - m.mean(0)), 0.99, axis=0) for m in members], axis=0)
+    return float(((1 - deviation / largest[:, None]).max(1) * largest).sum() / largest.sum())
+
+
+def sap_continuous(given: Given) -> float:
+    d = given.codes.shape[1]
+    correlation = np.corrcoef(given.codes.T, given.factors.T)[:d, d:]
+    scores = np.sort(correlation**2, axis=0)
+    return float(np.mean(scores[-1] - scores[-2]))
+
+
+def med_informativeness(given: Given) -> float:
+    """After the importances that disentanglement and completeness are made of."""
+    disentanglement(_information(given.codes, given.factors))
+    scaler = StandardScaler().fit(given.codes)
+    found = []
+    for factor, test in zip(given.factors.T, given.test_factors.T, strict=True):
+        model = LogisticRegression().fit(scaler.transform(given.codes), factor)
+        found.append(model.score(scaler.transform(given.test_codes), test))
+    return float(np.mean(found))
+
+
+def flatness(given: Given) -> float:
+    rng = np.random.RandomState(0)
+    ratios = []
+    for k, size in enumerate(given.sizes):
+        widths, lengths = [], []
+        for _ in range(1_024):
+            factors = np.repeat(given.draw(rng, 1), size, axis=0)
+            factors[:, k] = np.arange(size)
+            codes = given.encode(factors)
+            widths.append(np.sqrt(((codes[:, None] - codes[None]) ** 2).sum(2)).max())
+            lengths.append(np.sort(np.abs(np.roll(codes, -1, axis=0) - codes).sum(1))[:-1].sum())
+        ratios.append(np.mean(widths) / np.mean(lengths))
+    return float(np.mean(ratios))
+
+
+def dci_es_explicitness(given: Given) -> float:
+    depths = np.array([1, 2, 3, 4, 8, 10, 12, 14, 16, 18, 20, 32])
+    found = []
+    for factor, test in zip(given.factors.T, given.test_factors.T, strict=True):
+        forests = [RandomForestClassifier(max_depth=d, random_state=0).fit(given.codes, factor) for d in depths]
+        curve = np.minimum.accumulate([1 - forest.score(given.test_codes, test) for forest in forests])
+        area = np.trapezoid(curve - curve.min(), depths)
+        baseline = 1 - np.bincount(factor).max() / len(factor)
+        found.append(1 - area / (0.5 * (depths[-1] - depths[0]) * baseline))
+    return float(np.mean(found))
+
+
+def downstream_logistic_10000(given: Given) -> float:
+    """After the fits at 100 and 1,000 labels."""
     found = []
     for k in range(len(given.sizes)):
-        for n in (100, 1_000):
-            model = LogisticRegressionCV(Cs=10, use_legacy_attributes=False, l1_ratios=(0.0,), scoring="accuracy").fit(
-                given.codes[:n], given.factors[:n, k]
-            )
+        for n in (100, 1_000, 10_000):
+            model = LogisticRegressionCV(
+                Cs=10, cv=KFold(5), use_legacy_attributes=False, l1_ratios=(0.0,), scoring="accuracy"
+            ).fit(given.codes[:n], given.factors[:n, k])
         found.append(model.score(given.test_codes, given.test_factors[:, k]))
     return float(np.mean(found))

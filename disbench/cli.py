@@ -258,7 +258,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--model is one name or two, one for each file; got {arguments.model!r}.")
     from disbench.comparison import compare_files
 
-    metrics = [name.strip() for name in arguments.metrics.split(",")] if arguments.metrics else None
+    metrics = [name.strip() for name in arguments.metrics.split(",") if name.strip()] if arguments.metrics else None
     found, remarks = compare_files(arguments.a, arguments.b, models=models, metrics=metrics)
     for remark in remarks:
         print(f"disbench: {remark}", file=sys.stderr)

@@ -239,9 +239,11 @@ def _difference(a: Mapping[str, Any], b: Mapping[str, Any], name: str) -> Differ
     seeds = [record["sample"]["eval_seeds"] for record in (a, b)]
     if not reason and min(map(len, seeds)) < 2:
         reason = "a single eval seed says nothing about noise; score both with --repeats 5 or more"
+    repeats = [entry.get("repeats", ()) for entry in entries]
+    if not reason and a["key"]["protocol"]["name"].endswith("+rows") and all(len(set(own)) == 1 for own in repeats):
+        reason = "given rows are used as they are, so its repeats are equal and there is no noise to compare with"
     if reason:
         return Difference(name, values[0], values[1], reason=reason)
-    repeats = [entry["repeats"] for entry in entries]
     error, freedom = _paired(*repeats) if seeds[0] == seeds[1] else _welch(*repeats)
     difference = values[0] - values[1]
     interval, p = _interval_and_p(difference, error, freedom)

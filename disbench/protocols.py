@@ -46,7 +46,7 @@ PROTOCOLS = {
         Protocol(
             "locatello2019",
             2,
-            "the metrics and sizes of the 2019 study (Locatello et al., arXiv 1811.12359)",
+            "metrics and sizes of the 2019 study (Locatello et al., arXiv 1811.12359), without downstream tasks",
             {
                 "beta_vae": {},
                 "factor_vae": {},
@@ -54,6 +54,7 @@ PROTOCOLS = {
                 "dci": {},
                 "sap": {},
                 "modularity": {},
+                "explicitness": {},
                 "gaussian_total_correlation": {},
                 "gaussian_wasserstein_correlation": {},
                 "mutual_information": {},
@@ -125,7 +126,7 @@ def resolve(name: str, asked: Iterable[str] | str | None = None, changes: Mappin
         UsageError: an unknown protocol, metric, value or setting; a setting of a metric that does not run.
     """
     protocol = registry.pick("protocol", name, PROTOCOLS)
-    names = asked.split(",") if isinstance(asked, str) else asked
+    names = [name for name in asked.split(",") if name.strip()] if isinstance(asked, str) else asked
     wanted = _wanted_values(protocol, [n.strip() for n in names] if names is not None else list(protocol.settings))
     if several := [name for name in wanted if registry.metrics()[name].needs == "models"]:
         raise UsageError(

@@ -48,13 +48,19 @@ class Rows:
         return digest.hexdigest()
 
     def samples(self, seed: int = 0) -> Draw:
-        """Every row once, in order."""
-        return Draw.of_rows(self.factors, self.test_factors, names=self.names, seed=seed)
+        """Every row once, in order; what a metric fits is seeded with `seed`.
+
+        Raises:
+            UsageError: the seed is negative.
+        """
+        if seed < 0:
+            raise UsageError(f"a seed must not be negative; got {seed}.")
+        return Draw.of_rows(self.factors, self.test_factors, names=self.names, seed=seed % 2**32)
 
     def draw(self, metric: Metric, settings: Any, generator: Generator, seed: int) -> Draw | str:
         """The metric's draw among these rows, or why they cannot carry it; `seed` is for what the metric fits."""
         if metric.needs == "samples":
-            return self.samples(seed % 2**32)
+            return self.samples(seed)
         grid = grid_of_rows(self.factors, self.names)
         if not isinstance(grid, Grid):
             return grid

@@ -6,8 +6,8 @@ every pair of neighbouring values; equal gains of different codes go to the firs
 node. A leaf adds RATE (K-1)/K sum(r) / sum(|r| (1-|r|)) to the log-odds (two classes: without (K-1)/K). A code's
 importance for a factor is the sum of A^2 / (n_node n_left n_right) over the splits of its trees.
 
-Residuals are rounded to whole numbers of 2**-24, so their sums are exact: equal partitions have equal gains, whatever
-the order, the code, the thread or the device. There are two back ends, and they grow the same trees: loops compiled for
+Residuals are rounded to whole numbers of 2**-24, so that their sums are exact: equal partitions have equal gains, on
+whatever code, thread or device. There are two back ends, and they grow the same trees: loops compiled for
 the CPU (`_boosting_compiled.py`), and tensor operations for other devices (here): running sums over all samples, codes
 and trees of a stage.
 """
@@ -53,8 +53,8 @@ class Problem:
     """Samples in the order of every code, and which tree of a stage stands for which class of which factor.
 
     Args:
-        codes: float32 (n, d).
-        test_codes: float32 (m, d).
+        codes: float64 (n, d).
+        test_codes: float64 (m, d).
         order: int32 (d, n), samples in ascending order of each code.
         boundary: bool (d, n), whether the next sample in that order has a larger value.
         rank: int32 (n, d), number of smaller values.
@@ -96,7 +96,7 @@ def boost(
     not change the result.
 
     Args:
-        codes: (n, d); float32 decides, as in scikit-learn.
+        codes: float (n, d).
         factors: int64 (n, k).
         test_codes: (m, d).
         test_factors: int64 (m, k). A class that no training sample has is never predicted.
@@ -125,7 +125,6 @@ def boost(
 
 def prepare(codes: np.ndarray, factors: np.ndarray, test_codes: np.ndarray) -> tuple[Problem, list[np.ndarray]]:
     """The problem, and the labels that stand behind each factor's classes 0 ... size-1."""
-    codes = np.ascontiguousarray(codes, dtype=np.float32)
     n, n_codes = codes.shape
     require_memory(40 * n * n_codes, torch.device("cpu"), f"sorting {n:,} samples by each of {n_codes:,} codes")
     order = np.argsort(codes, axis=0, kind="stable").T.astype(np.int32)
@@ -145,9 +144,9 @@ def prepare(codes: np.ndarray, factors: np.ndarray, test_codes: np.ndarray) -> t
     start = np.array([np.mean(labels[k] == value) for k, value, _ in trees])
     shrink = np.array([1.0 if binary else 1 - 1 / sizes[k] for k, _, binary in trees])
     table = np.array(trees, dtype=np.int64).reshape(-1, 3)
-    test = np.ascontiguousarray(test_codes, dtype=np.float32)
+    values, test = (np.ascontiguousarray(part, dtype=np.float64) for part in (codes, test_codes))
     return Problem(
-        codes, test, np.ascontiguousarray(order), boundary, rank, labels, sizes, table, start, shrink
+        values, test, np.ascontiguousarray(order), boundary, rank, labels, sizes, table, start, shrink
     ), classes
 
 
@@ -225,7 +224,7 @@ def grow_tensors(problem: Problem, seed: int, stages: int, device: torch.device)
             code, cut = (torch.stack([entry[part] for entry in nodes]) for part in (0, 1))
             its_code = code.gather(0, node)
             right = rank.gather(1, its_code) > cut.gather(0, node)
-            values = codes.gather(1, its_code).double()
+            values = codes.gather(1, its_code)
             low = [values.masked_fill(~is_in | right, -torch.inf).amax(0) for _, _, is_in in nodes]
             high = [values.masked_fill(~is_in | ~right, torch.inf).amin(0) for _, _, is_in in nodes]
             threshold = torch.stack(low) / 2 + torch.stack(high) / 2

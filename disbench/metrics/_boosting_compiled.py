@@ -13,7 +13,6 @@ from queue import SimpleQueue
 
 import numpy as np
 import torch
-from numba import njit
 
 from disbench.metrics._boosting import (
     DEPTH,
@@ -28,6 +27,7 @@ from disbench.metrics._boosting import (
     first_of_equals,
     log_odds_at_start,
 )
+from disbench.metrics._compile import compiled
 from disbench.metrics._memory import require_memory
 
 LANES = 16  # trees grown together
@@ -61,11 +61,11 @@ class _Lanes:
 
 
 def grow_compiled(problem: Problem, seed: int, stages: int) -> Grown:
-    (n, n_codes), n_trees = problem.codes.shape, len(problem.trees)
+    (n, n_codes), n_test, n_trees = problem.codes.shape, len(problem.test_codes), len(problem.trees)
     groups = [_lanes(problem, first) for first in range(0, n_trees, LANES)]
     n_threads = max(1, min(torch.get_num_threads(), len(groups)))
     blocks = (LEAVES, n_codes, -(-n // BLOCK), LANES)
-    n_bytes = 3 * 4 * n_threads * int(np.prod(blocks))
+    n_bytes = 3 * 4 * n_threads * int(np.prod(blocks)) + 8 * n_trees * (3 * n + n_test + LEAVES * n_codes)
     require_memory(n_bytes, torch.device("cpu"), f"boosting trees on {n_codes:,} codes of {n:,} samples")
     workspaces: SimpleQueue[tuple[np.ndarray, np.ndarray, np.ndarray]] = SimpleQueue()
     for _ in range(n_threads):
@@ -93,11 +93,14 @@ def grow_compiled(problem: Problem, seed: int, stages: int) -> Grown:
             for group in groups:
                 np.add.at(norms, group.segments[:, 0], group.norms)
 
-    def together(parts: list[np.ndarray], axis: int) -> np.ndarray:
-        return np.concatenate(parts, axis).take(range(n_trees), axis) if parts else np.zeros((0, 0))
-
-    probabilities = together([g.probabilities for g in groups], 1) / norms[problem.trees[:, 0]].T
-    return together([g.gains for g in groups], 0), probabilities, together([g.log_odds for g in groups], 1)
+    gains, probabilities, log_odds = (np.zeros((n_trees, n_codes)), np.zeros((n, n_trees)), np.zeros((n_test, n_trees)))
+    for first, group in zip(range(0, n_trees, LANES), groups, strict=True):
+        trees = slice(first, min(first + LANES, n_trees))
+        used = trees.stop - first
+        gains[trees] = group.gains[:used]
+        probabilities[:, trees] = group.probabilities[:, :used] / norms[problem.trees[trees, 0]].T
+        log_odds[:, trees] = group.log_odds[:, :used]
+    return gains, probabilities, log_odds
 
 
 def _lanes(problem: Problem, first: int) -> _Lanes:
@@ -125,10 +128,7 @@ def _lanes(problem: Problem, first: int) -> _Lanes:
     )
 
 
-_compiled = njit(nogil=True, cache=True, error_model="numpy")
-
-
-@_compiled
+@compiled
 def _set_residuals(labels, norms, segments, probabilities, residuals):  # type: ignore[no-untyped-def]
     for s in range(len(segments)):
         k, first, last, value, _ = segments[s]
@@ -143,38 +143,48 @@ def _set_residuals(labels, norms, segments, probabilities, residuals):  # type: 
                 residuals[i, own] = np.int32(np.rint((1 - probabilities[i, own]) * UNIT))
 
 
-@_compiled
+@compiled
 def _set_sums(order, residuals, node, level, sums, positive, counts):  # type: ignore[no-untyped-def]
     """Sums over blocks, per node (numbered 1; 2, 3; 4 ... 7 through the levels), code and lane.
 
-    Only left nodes are summed; a right one is what its parent has and its sibling has not.
+    Only left nodes are summed, of which the last level has two; a right one is what its parent has and its sibling not.
     """
-    total, above, count = np.zeros(LANES, np.int32), np.zeros(LANES, np.int32), np.zeros(LANES, np.int32)
-    zero, n = np.int32(0), order.shape[1]
+    shape, zero, n = (2, LANES), np.int32(0), order.shape[1]
+    total, above, count = np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     for d in range(len(order)):
         for b in range(sums.shape[2]):
-            for left in range(0, 2**level, 2):
-                for lane in range(LANES):
-                    total[lane], above[lane], count[lane] = 0, 0, 0
-                for j in range(b * BLOCK, min(n, (b + 1) * BLOCK)):
-                    i = order[d, j]
+            total[:], above[:], count[:] = 0, 0, 0
+            for j in range(b * BLOCK, min(n, (b + 1) * BLOCK)):
+                i = order[d, j]
+                if level < DEPTH - 1:
                     for lane in range(LANES):
-                        r = residuals[i, lane] if node[i, lane] == left else zero
-                        total[lane] += r
-                        above[lane] += max(r, zero)
-                        count[lane] += np.int32(node[i, lane] == left)
-                h = 2**level + left
+                        r = residuals[i, lane] if node[i, lane] == 0 else zero
+                        total[0, lane] += r
+                        above[0, lane] += max(r, zero)
+                        count[0, lane] += np.int32(node[i, lane] == 0)
+                else:
+                    for lane in range(LANES):
+                        first = residuals[i, lane] if node[i, lane] == 0 else zero
+                        second = residuals[i, lane] if node[i, lane] == 2 else zero
+                        total[0, lane] += first
+                        above[0, lane] += max(first, zero)
+                        count[0, lane] += np.int32(node[i, lane] == 0)
+                        total[1, lane] += second
+                        above[1, lane] += max(second, zero)
+                        count[1, lane] += np.int32(node[i, lane] == 2)
+            for pair in range(max(1, 2**level // 2)):
+                h = 2**level + 2 * pair
                 for lane in range(LANES):
-                    sums[h, d, b, lane], positive[h, d, b, lane], counts[h, d, b, lane] = (
-                        total[lane], above[lane], count[lane]
-                    )  # fmt: skip
+                    sums[h, d, b, lane] = total[pair, lane]
+                    positive[h, d, b, lane] = above[pair, lane]
+                    counts[h, d, b, lane] = count[pair, lane]
                     if level > 0:
-                        sums[h + 1, d, b, lane] = sums[h // 2, d, b, lane] - total[lane]
-                        positive[h + 1, d, b, lane] = positive[h // 2, d, b, lane] - above[lane]
-                        counts[h + 1, d, b, lane] = counts[h // 2, d, b, lane] - count[lane]
+                        sums[h + 1, d, b, lane] = sums[h // 2, d, b, lane] - total[pair, lane]
+                        positive[h + 1, d, b, lane] = positive[h // 2, d, b, lane] - above[pair, lane]
+                        counts[h + 1, d, b, lane] = counts[h // 2, d, b, lane] - count[pair, lane]
 
 
-@_compiled
+@compiled
 def _bound(all_sum, all_count, left_sum, left_count, total, above, count):  # type: ignore[no-untyped-def]
     """A^2 and n_left n_right of a gain that no split inside the block passes."""
     until = left_count + count
@@ -186,7 +196,7 @@ def _bound(all_sum, all_count, left_sum, left_count, total, above, count):  # ty
     return most * most, min(few * (all_count - few), many * (all_count - many))
 
 
-@_compiled
+@compiled
 def _find_splits(  # type: ignore[no-untyped-def]
     order, boundary, candidate, residuals, node, m, sums, positive, counts, order_of_codes, gain, code, at, size
 ):
@@ -258,7 +268,7 @@ def _find_splits(  # type: ignore[no-untyped-def]
                 left_count[lane] += counts[d, b, lane]
 
 
-@_compiled
+@compiled
 def _set_cuts(order, codes, rank, node, m, code, at, cut, threshold):  # type: ignore[no-untyped-def]
     """The largest rank that goes left, and the middle to the next value in the node; all go left without a split."""
     for lane in range(LANES):
@@ -274,7 +284,7 @@ def _set_cuts(order, codes, rank, node, m, code, at, cut, threshold):  # type: i
         threshold[lane] = codes[order[d, low], d] / 2.0 + codes[order[d, high], d] / 2.0
 
 
-@_compiled
+@compiled
 def _stage(  # type: ignore[no-untyped-def]
     order, boundary, candidate, rank, codes, labels, test_codes, norms, segments, shrink, probabilities, residuals,
     node, own_norms, gains, log_odds, order_of_codes, sums, positive, counts,
@@ -321,20 +331,18 @@ def _stage(  # type: ignore[no-untyped-def]
             log_odds[i, lane] += step[test_node[i, lane], lane]
 
 
-@_compiled
+@compiled
 def _leaf_steps(labels, segments, shrink, probabilities, node):  # type: ignore[no-untyped-def]
     """float64 (LEAVES, LANES): what each leaf adds to the log-odds."""
     residual, weight = np.zeros((LEAVES, LANES)), np.zeros((LEAVES, LANES))
-    for i in range(len(node)):
-        for lane in range(LANES):
-            p, leaf = probabilities[i, lane], node[i, lane]
-            residual[leaf, lane] -= p
-            weight[leaf, lane] += p * (1 - p)
-        for s in range(len(segments)):
-            k, first, last, value, _ = segments[s]
+    for s in range(len(segments)):
+        k, first, last, value, _ = segments[s]
+        for i in range(len(node)):
             own = first + labels[k, i] - value
-            if first <= own < last:
-                residual[node[i, own], own] += 1
+            for lane in range(first, last):
+                p, leaf = probabilities[i, lane], node[i, lane]
+                residual[leaf, lane] += 1 - p if lane == own else -p
+                weight[leaf, lane] += p * (1 - p)
     step = np.zeros((LEAVES, LANES))
     for leaf in range(LEAVES):
         for lane in range(LANES):

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from numba import njit
+
+from disbench.metrics._compile import compiled
 
 _CLOSE = np.float32(1e-7)  # values that differ by no more are not split
 _IMPURITY = np.finfo(np.float64).eps  # a node of no more is pure
@@ -32,7 +33,7 @@ def losses_by_depth(
     depths: tuple[int, ...],
     trees: int,
     seed: int,
-    n_jobs: int = -1,
+    n_jobs: int,
 ) -> np.ndarray:
     """1 - accuracy on test samples of random forests, float64 (k, len(depths)).
 
@@ -104,7 +105,7 @@ def _ranks(columns: np.ndarray) -> np.ndarray:
     return ranks
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _grow(
     codes: Any,
     ranks: Any,
@@ -149,7 +150,7 @@ def _grow(
             stack.append((start, middle, test_start, test_middle, depth + 1, n_constant))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _best_split(
     codes: Any, ranks: Any, classes: Any, weights: Any, samples: Any, total: Any, weight: Any, squares: Any,
     keys: Any, spare: Any, left: Any, order: Any, constant: Any, n_known: Any, n_tried: Any, n_bits: Any, state: Any,
@@ -207,7 +208,7 @@ def _best_split(
     return state, at, threshold, n_known + n_found
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _vote(shares: Any, tests: Any, depth: Any, is_leaf: Any, depths: Any, votes: Any) -> None:
     """Add a node's shares for its test samples, at its depth; a leaf's also at every greater one."""
     present = np.flatnonzero(shares)
@@ -218,7 +219,7 @@ def _vote(shares: Any, tests: Any, depth: Any, is_leaf: Any, depths: Any, votes:
                     votes[i, test, c] += shares[c]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _part(samples: Any, values: Any, threshold: Any, spare: Any) -> Any:
     """Put samples of values up to the threshold first, both parts in their order; returns how many they are."""
     n_low, n_high = 0, 0
@@ -233,7 +234,7 @@ def _part(samples: Any, values: Any, threshold: Any, spare: Any) -> Any:
     return n_low
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _sort(keys: Any, spare: Any, n_bits: Any) -> None:
     """Sort by rank: the bits from `_RANK` on, of which `n_bits` are in use."""
     n = len(keys)
@@ -261,7 +262,7 @@ def _sort(keys: Any, spare: Any, n_bits: Any) -> None:
         keys[:] = spare[:n]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _next(state: Any) -> Any:
     """Marsaglia's xorshift of 32 bits."""
     state = np.uint32(state if state else 1)

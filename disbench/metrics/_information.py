@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from disbench.types import Codes, Draw, Factors, single_valued
+from disbench.types import Codes, Draw, Factors, Score, single_valued
 
 _MAX_CELLS = 2**24  # counted in one go; bounds memory, not the result
 
@@ -87,3 +87,22 @@ def undefined_information(what: str, codes: Codes, draw: Draw, bins: int, *, min
     if names := single_valued(factors, draw.factor_names):
         return f"{names} takes a single value here, so there is nothing to know about it; leave it out of the factors"
     return ""
+
+
+def information_gap(name: str, codes: Codes, draw: Draw, bins: int) -> Score:
+    """Of the metric `name`: the gap between the two codes that know most about a factor, over its entropy; the mean.
+
+    Args:
+        name: `mig` or `rmig`, for the value and for messages.
+        codes: float (m, d), of which the draw's part `train` names rows.
+        draw: its labels, part `train`, are the factors (n, k).
+        bins: equal-width bins per code.
+    """
+    factors, codes = draw.labels["train"], codes[draw.indices["train"]]
+    if reason := undefined_information(name.upper(), codes, draw, bins, min_codes=2, min_factors=1):
+        return Score({}, undefined={name: reason})
+    information = mutual_information(equal_width_bins(codes, bins), factors, bins)
+    entropy = entropies(factors)
+    best, second = information.topk(2, dim=0).values
+    value = ((best - second) / entropy).mean()
+    return Score({name: value.item()}, {"mutual_information": information.tolist(), "entropy": entropy.tolist()})

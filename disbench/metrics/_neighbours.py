@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from scipy.special import digamma
+
+from disbench.metrics._compile import compiled
 
 _UNITS = 2.0**61  # in the range of a code
 _NOISE = 1e-10  # standard deviation of what parts equal codes, in standard deviations of the code
@@ -72,7 +73,7 @@ def _information(units: np.ndarray, classes: np.ndarray, neighbours: int) -> np.
     return psi[n] + (sizes * own)[sizes > 0].sum() / n - nearer
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _mean_over_samples(units: Any, classes: Any, sizes: Any, neighbours: Any, psi: Any) -> Any:
     """Mean of psi(m), float64 (d,); units ascend in every row, and classes are in the order of each."""
     n = units.shape[1]
@@ -106,7 +107,7 @@ def _mean_over_samples(units: Any, classes: Any, sizes: Any, neighbours: Any, ps
     return means
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _advance(row: Any, at: Any, least: Any) -> Any:
     """The first place from `at` on whose value is at least `least`: in doubling steps, then in halves."""
     n, step = len(row), 1

@@ -14,7 +14,6 @@ _SEPARATED = 1e-5  # mean loss at which separable classes, which have no optimum
 _SHRINKAGE = 0.1  # of the covariance that a fit starts from; the inputs have variance 1
 _COUPLED = 2_100  # parameters up to which a preconditioner couples the classes
 _DRAWN = 1_000  # rows that such a one is made of
-_SEPARATE = 64  # inputs up to which each class has its own
 _JITTER = 1e-8  # keeps a preconditioner positive where codes are duplicated or classes are certain
 _STALE = 8  # products with the Hessian in one step after which it is made anew
 
@@ -45,7 +44,11 @@ class Fits:
         shrunk = (within + self.ridge[:-1].diag()) / self.total[:, None, None]
         shrunk.diagonal(dim1=1, dim2=2).add_(_SHRINKAGE)
         slopes = torch.linalg.solve(shrunk, means.mT).mT
-        return torch.cat([slopes, -(slopes * means).sum(2, keepdim=True) / 2], dim=2)
+        points = torch.cat([slopes, -(slopes * means).sum(2, keepdim=True) / 2], dim=2)
+        value = self.loss(points)[0]
+        while ((halved := self.loss(points / 2)[0]) < value).any():
+            points, value = points / 2, halved
+        return points
 
     def loss(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The losses (r,), and the probabilities (r, size, n)."""
@@ -117,18 +120,19 @@ class Fits:
     def preconditioner(self, probabilities: Tensor) -> _Preconditioner:
         """The inverses of something near the Hessians: as much of it as is cheap."""
         (n_fits, size, n), n_inputs = probabilities.shape, len(self.ridge)
+        if size * n_inputs > _COUPLED:
+            # As if classes and inputs bent the loss independently: the Kronecker product of their mean curvatures.
+            spread = (1 - probabilities.square().sum(1)) * self.weights
+            between = -(probabilities * self.weights[:, None]) @ probabilities.mT
+            between.diagonal(dim1=1, dim2=2).sub_(between.sum(2))
+            bends, classes = torch.linalg.eigh(between / spread.sum(1)[:, None, None])
+            unit = (self.ridge + _JITTER * self.total[:, None]).rsqrt()[:, None]
+            within = (self.columns * spread[:, None]) @ self.inputs
+            powers, axes = torch.linalg.eigh(within * unit * unit.mT)
+            divisor = bends.clamp_min(0)[:, :, None] * powers.clamp_min(0)[:, None] + 1
+            turn = unit.mT * axes
+            return lambda points: classes @ ((classes.mT @ points @ turn) / divisor) @ turn.mT
         least = (self.ridge + _JITTER * self.total[:, None]).diag_embed()
-        if n_inputs > _SEPARATE:  # one matrix for all classes, up to a factor
-            shares = (probabilities * (1 - probabilities) @ self.weights[:, :, None]) / self.total[:, None, None]
-            middle = shares.mean(1, keepdim=True)
-            shared = _inverse((self.columns * (self.weights[:, None] * middle)) @ self.inputs + least)
-            relative = middle / (shares + 1e-3 * middle)
-            return lambda points: (points @ shared) * relative
-        if size * n_inputs > _COUPLED:  # one matrix for each class
-            curvature = (probabilities * (1 - probabilities)).mul_(self.weights[:, None])
-            of_classes = (curvature @ _products(self.inputs)).view(n_fits, size, n_inputs, n_inputs)
-            of_classes = _inverse(of_classes + least[:, None])
-            return lambda points: (of_classes @ points[..., None])[..., 0]
         # The Hessian itself, estimated from rows that are drawn evenly along their curvature.
         weights, inputs = self.weights, self.inputs.expand(n_fits, -1, -1)
         if n > _DRAWN:

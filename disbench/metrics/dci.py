@@ -76,7 +76,7 @@ def dci(
         disentanglement_lib, whose trees follow numpy's global generator (here: seeded), and which returns NaN for one
         code or one factor and fails on a single-valued factor (here: undefined). scikit-learn's trees, which take
         values closer than 1e-7 for one, so that codes of a tiny scale look constant (here: every distinct value
-        can be split), and decide between equal gains by their last bits (here: at random, evenly).
+        can be split), see codes in float32, and decide between equal gains by their last bits (here: at random).
     """
     rows = check_rows(codes, factors, test_codes, test_factors)
     return score(rows.codes, rows.samples(seed), Settings(stages=stages))

@@ -102,7 +102,10 @@ def score(codes: Codes, draw: Draw, settings: Settings) -> Score:
     require_memory(40 * n_values, torch.device("cpu"), f"a forest on {codes.shape[1]:,} codes")
     train, test = (codes[draw.indices[part]].cpu().numpy() for part in ("train", "test"))
     factors, test_factors = (draw.labels[part].cpu().numpy() for part in ("train", "test"))
-    losses = losses_by_depth(train, factors, test, test_factors, depths=DEPTHS, trees=settings.trees, seed=draw.seed)
+    losses = losses_by_depth(
+        train, factors, test, test_factors,
+        depths=DEPTHS, trees=settings.trees, seed=draw.seed, n_jobs=torch.get_num_threads(),
+    )  # fmt: skip
     curves = np.minimum.accumulate(losses, axis=1)
     baseline = np.array([1 - np.bincount(classes).max() / len(classes) for classes in factors.T])
     explicitness = 1 - 2 * _area_above_lowest(curves) / ((DEPTHS[-1] - DEPTHS[0]) * baseline)

@@ -70,7 +70,8 @@ def jemmig(codes: Codes, factors: Factors, *, bins: int = 20, complement: bool =
         normalised as in the authors' code.
 
     Matches:
-        the variant `jemmig@ubisoft`: Ubisoft's library to 1e-6, on the cases of tests/golden/jemmig.json.
+        the variant `jemmig@ubisoft`: Ubisoft's library to 1e-6 with 20 bins, on the cases of
+        tests/golden/jemmig.json.
 
     Differs from:
         the authors' code, which spreads each sample over 100 or 200 bins on [-4, 4] by the density of q(code | image);

@@ -67,7 +67,8 @@ def mig_sup(codes: Codes, factors: Factors, *, bins: int = 20, unit: str = "fact
         estimated from histograms as the 2019 study does for MIG.
 
     Matches:
-        the variant `mig_sup@ubisoft`: Ubisoft's library to 1e-6, on the cases of tests/golden/mig_sup.json.
+        the variant `mig_sup@ubisoft`: Ubisoft's library to 1e-6 with 20 bins, on the cases of
+        tests/golden/mig_sup.json.
 
     Differs from:
         Ubisoft's library, which divides by the entropy of the code and uses 10 bins: the variant `mig_sup@ubisoft`.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Generator
 
-from disbench.metrics._information import entropies, equal_width_bins, mutual_information, undefined_information
+from disbench.metrics._information import information_gap
 from disbench.rows import check_rows
 from disbench.settings import check_numbers
 from disbench.types import Codes, Draw, Factors, FactorSpace, Metric, Score, ValueSpec
@@ -65,15 +65,7 @@ def draw(space: FactorSpace, settings: Settings, generator: Generator) -> Draw:
 
 def score(codes: Codes, draw: Draw, settings: Settings) -> Score:
     """RMIG of the rows of `codes` that the draw's part `train` names; see `rmig`."""
-    factors = draw.labels["train"]
-    codes = codes[draw.indices["train"]]
-    if reason := undefined_information("RMIG", codes, draw, settings.bins, min_codes=2, min_factors=1):
-        return Score({}, undefined={"rmig": reason})
-    information = mutual_information(equal_width_bins(codes, settings.bins), factors, settings.bins)
-    entropy = entropies(factors)
-    best, second = information.topk(2, dim=0).values
-    value = ((best - second) / entropy).mean()
-    return Score({"rmig": value.item()}, {"mutual_information": information.tolist(), "entropy": entropy.tolist()})
+    return information_gap("rmig", codes, draw, settings.bins)
 
 
 METRIC = Metric(

@@ -20,13 +20,15 @@ def problem(kind: str, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     codes = factors @ rng.standard_normal((3, 4)) + rng.standard_normal((n, 4))
     if kind == "few values":
         codes = np.round(codes / 4)
+    elif kind == "rare classes":
+        factors[:, 0], factors[:, 2] = np.arange(n) == 0, np.maximum(0, np.arange(n) - n + 20)
     elif kind == "runs across blocks":
         codes[:, :2] = np.round(codes[:, :2], 1)
         codes[:, 3] = 1.0
     return codes.astype(np.float32), factors
 
 
-@pytest.mark.parametrize("kind", ["smooth", "few values", "runs across blocks"])
+@pytest.mark.parametrize("kind", ["smooth", "few values", "runs across blocks", "rare classes"])
 @pytest.mark.parametrize("n", [2, BLOCK, BLOCK + 1, 700])
 def test_back_ends_grow_the_same_trees(kind: str, n: int) -> None:
     codes, factors = problem(kind, n, n)
@@ -89,6 +91,19 @@ def test_one_class_needs_no_tree() -> None:
     found = boost(*(torch.from_numpy(a) for a in (codes, factors)), seed=0, stages=2)
     assert found.train_accuracy[1] == 1
     assert not found.importances[:, 1].any()
+
+
+def test_no_factor_with_two_classes_needs_no_tree_at_all() -> None:
+    codes, _ = problem("smooth", 50, 0)
+    found = boost(torch.from_numpy(codes), torch.zeros(50, 2, dtype=torch.int64), seed=0, stages=2)
+    assert not found.importances.any()
+    assert found.train_accuracy.tolist() == [1, 1]
+
+
+def test_codes_in_float64_keep_what_tells_them_apart() -> None:
+    codes, factors = (torch.from_numpy(a) for a in problem("smooth", 300, 0))
+    near, far = (boost(codes.double() + shift, factors, seed=0, stages=3) for shift in (0, 2.0**30))
+    np.testing.assert_array_equal(near.importances, far.importances)
 
 
 def test_codes_of_any_scale() -> None:

@@ -78,3 +78,11 @@ def test_means_are_summed_as_numpy_sums_them() -> None:
 def test_a_quantile_above_one_is_refused() -> None:
     with pytest.raises(UsageError, match=r"irs\.quantile must be at most 1; got 1\.5"):
         irs(FACTORS.float(), FACTORS, quantile=1.5)
+
+
+@pytest.mark.parametrize("offset", [1e2, 1e5, 1e7])
+def test_codes_far_from_zero_score_as_in_float64(offset: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.randint(4, (3_000, 2), generator=generator)
+    codes = (factors + 0.5 * torch.randn(3_000, 2, generator=generator) + offset).float()
+    assert irs(codes, factors).values["irs"] == pytest.approx(irs(codes.double(), factors).values["irs"], abs=1e-9)

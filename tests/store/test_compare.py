@@ -93,6 +93,18 @@ def test_a_difference_without_spread_counts_and_rounding_does_not(first: Report)
     assert disbench.compare(constant, with_mig([0.5 + 1e-9] * 4)).values["mig"].verdict == "within the noise"
 
 
+def test_given_rows_that_are_never_drawn_anew_have_no_noise() -> None:
+    rng = np.random.default_rng(0)
+    factors = rng.integers(0, 3, (200, 2))
+    a, b = (
+        disbench.score_codes(factors + noise * rng.standard_normal((200, 2)), factors, metrics="mig", repeats=3)
+        for noise in (0.1, 0.5)
+    )
+    found = disbench.compare(a, b).values["mig"]
+    assert found.verdict == "not compared"
+    assert "no noise to compare with" in found.reason
+
+
 def test_holm() -> None:
     found = _with_verdicts({str(i): Difference(str(i), 1, 0, 1, (0, 2), p) for i, p in enumerate((0.04, 0.01, 0.03))})
     assert [v.p for v in found.values()] == pytest.approx([0.06, 0.03, 0.06])
