@@ -161,6 +161,8 @@ def metrics_table(stages: int, device: str) -> str:
     rows = []
     for dataset in ("shapes3d", "mpi3d_toy"):
         given, together = linmix(SIZES[dataset], 10), np.zeros(2)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as many as the loops have
         for name, (value, loop) in LOOPS.items():
             our_score(name, value, given, device)
             seconds, score = timed(partial(our_score, name, value, given, device))
@@ -172,6 +174,7 @@ def metrics_table(stages: int, device: str) -> str:
             figures = (f"{seconds:.3f}", f"{theirs:.2f}", f"{theirs / seconds:.1f}")
             rows.append((dataset, f"`{value}`", *figures, f"{score - expected:+.1e}"))
             print(*rows[-1], sep=" | ", flush=True)
+        torch.set_num_threads(threads)
         ours, _ = timed(partial(our_trees, given, 100, device))
         some, _ = timed(partial(reference.dci, given, stages))
         together += ours, some * 100 / stages

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from benchmarks.tables import replace_table
 from disbench import score_codes
-from disbench.metrics.dci import disentanglement
+from disbench.metrics._importance import disentanglement
 from disbench.metrics.factor_vae import accuracy_of_votes
 from disbench.metrics.udr import udr
 from tests.golden.comparisons import FOLDER, comparisons, entries

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from disbench.metrics._boosting import boost
+from disbench.metrics._importance import disentanglement
 from disbench.rows import check_rows
 from disbench.settings import check_numbers
 from disbench.types import INVARIANCES, Codes, Draw, Factors, FactorSpace, Metric, Score, ValueSpec, single_valued
-
-_SMOOTHING = 1e-11  # added to importances before they are normalised, as in the reference
 
 
 @dataclass(frozen=True)
@@ -121,20 +119,6 @@ def score(codes: Codes, draw: Draw, settings: Settings) -> Score:
         "test_accuracy": None if found.test_accuracy is None else found.test_accuracy.tolist(),
     }
     return Score(values, details, undefined)
-
-
-def disentanglement(importance: Tensor) -> float:
-    """Weighted mean over rows of 1 - entropy, the base being the number of columns.
-
-    Of importances (d, k) it is disentanglement, of their transpose completeness. A matrix of zeros gives 0.
-    """
-    importance = importance.double()
-    p = importance + _SMOOTHING
-    p = p / p.sum(1, keepdim=True)
-    per_row = 1 - torch.special.entr(p).sum(1) / math.log(importance.shape[1])
-    total = importance.sum()
-    weights = importance.sum(1) / total if total > 0 else torch.full_like(per_row, 1 / len(per_row))
-    return (weights * per_row).sum().clamp(0, 1).item()
 
 
 def _undefined(factors: Factors, draw: Draw) -> str:

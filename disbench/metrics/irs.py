@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -133,8 +132,9 @@ def _means(laid_out: Tensor, counts: Tensor) -> Tensor:
     codes that follow a factor exactly; torch would sum in another order on each device.
     """
     rows = laid_out.cpu().numpy()
-    rows = np.concatenate([rows, np.zeros_like(rows[:, :, :1])], axis=2)  # of a single column it adds pairs first
-    sums = torch.from_numpy(rows.sum(1)[:, :-1]).to(laid_out.device)
+    single = rows.shape[2] == 1  # of a single column it would add pairs first
+    sums = torch.from_numpy((rows.repeat(2, axis=2) if single else rows).sum(1)).to(laid_out.device)
+    sums = sums[:, :1] if single else sums
     return sums / counts[:, None].to(sums)
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from disbench.metrics._importance import disentanglement
 from disbench.metrics._information import equal_width_bins, mutual_information, undefined_information
 from disbench.metrics._linear import softmax_regression
-from disbench.metrics.dci import disentanglement
 from disbench.rows import check_rows
 from disbench.settings import check_numbers
 from disbench.types import INVARIANCES, Codes, Draw, Factors, FactorSpace, Metric, Score, ValueSpec

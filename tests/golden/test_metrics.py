@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from disbench.metrics.dci import disentanglement
+from disbench.metrics._importance import disentanglement
 from disbench.metrics.factor_vae import accuracy_of_votes
 from disbench.metrics.mig import mig
 from tests.golden.comparisons import Comparison, comparisons
