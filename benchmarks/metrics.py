@@ -228,11 +228,11 @@ def memory_table() -> str:
     """Largest resident memory of each metric in a process of its own, and what compiling the first time takes."""
     rows = []
     for name in ("dci", "dci_es", "mig", "sap", "explicitness", "infomec", "med", "downstream", "irs"):
-        seconds, before, after = fresh_process("cars3d", 20, name)
+        seconds, before, after = fresh_process("mpi3d_toy", 20, name)
         compiling = "-"
         if name in ("dci", "dci_es", "infomec"):
             with tempfile.TemporaryDirectory() as cache:
-                compiling = f"{fresh_process('cars3d', 20, name, cache)[0] - seconds:.1f}"
+                compiling = f"{fresh_process('mpi3d_toy', 20, name, cache)[0] - seconds:.1f}"
         rows.append((f"`{name}`", f"{seconds:.1f}", compiling, f"{before:.2f}", f"{after:.2f}"))
         print(*rows[-1], sep=" | ", flush=True)
     headers = ("metric", "seconds", "compiling at first use, s", "memory before, GB", "largest, GB")

@@ -115,9 +115,15 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     try:
         with open(path, "rb") as raw, np.lib.npyio.NpzFile(raw, allow_pickle=False) as file:
             wanted = ("codes", "factors", "test_codes", "test_factors")
+            unknown = sorted({*file.files} - {*wanted, "index"})  # `--codes-out` writes an index
             arrays = {name: file[name] for name in wanted if name in file.files}
     except Exception as error:  # numpy and zipfile raise many kinds on damaged files
         raise DisbenchError(f"{path} cannot be read as an npz file of plain arrays: {error}") from error
+    if unknown:
+        raise DisbenchError(
+            f"{path} holds the array {' and '.join(unknown)}; expected codes (n, d), factors (n, k) and, for values "
+            "that need test rows, test_codes (m, d) and test_factors (m, k)."
+        )
     if missing := [name for name in ("codes", "factors") if name not in arrays]:
         raise DisbenchError(
             f"{path} lacks the array {' and '.join(missing)}; expected codes (n, d) and factors (n, k)."

@@ -312,7 +312,10 @@ class Metric:
             found = self.score(codes, draw, settings)
             return replace(found, values=renamed(found.values), undefined=renamed(found.undefined))
 
-        values = tuple(replace(value, name=full + value.name.removeprefix(self.name)) for value in self.values)
+        values = tuple(
+            replace(v, name=full + v.name.removeprefix(self.name), meaning=f"{v.meaning} (as {name} has it)")
+            for v in self.values
+        )
         return replace(self, name=full, values=values, settings=settings, score=score)
 
     def check_score(self, score: Score) -> None:

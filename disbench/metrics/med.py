@@ -108,7 +108,7 @@ def score(codes: Codes, draw: Draw, settings: Settings) -> Score:
     if len(kept) > 1:
         values["med.completeness"] = disentanglement(relative[kept].T)
     else:
-        undefined["med.completeness"] = "there is only one code, so no factor can be spread over several"
+        undefined["med.completeness"] = "only one code is left, so no factor can be spread over several"
     regression = softmax_regression(train_codes, factors, penalty=1.0, standardise=True)
     details = {
         "mutual_information": information.tolist(),

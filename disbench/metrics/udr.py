@@ -117,15 +117,22 @@ def _needs_models(*_: Any) -> DisbenchError:
 
 
 def _check(codes: Any, kl: Any) -> tuple[Tensor, Tensor]:
-    codes, kl = (
-        array.detach() if isinstance(array, Tensor) else torch.from_numpy(np.array(array)) for array in (codes, kl)
-    )
+    try:
+        codes, kl = (
+            array.detach() if isinstance(array, Tensor) else torch.from_numpy(np.array(array)) for array in (codes, kl)
+        )
+    except (TypeError, ValueError) as error:
+        raise DisbenchError(
+            f"codes must be one array (models, samples, codes) and kl one (models, codes), of numbers: {error}"
+        ) from None
     if codes.ndim != 3 or 0 in codes.shape:
         raise DisbenchError(f"codes must be (models, samples, codes), none of them 0; got {tuple(codes.shape)}.")
     if kl.shape != (codes.shape[0], codes.shape[2]):
         raise DisbenchError(f"kl must be ({codes.shape[0]}, {codes.shape[2]}), models by codes; got {tuple(kl.shape)}.")
     if codes.is_complex() or kl.is_complex() or not (bool(codes.isfinite().all()) and bool(kl.isfinite().all())):
         raise DisbenchError("codes and kl must be finite real numbers.")
+    if float(kl.min()) < 0:
+        raise DisbenchError(f"kl must not be negative; got {kl.min().item():g}.")
     if float(codes.abs().max()) > MAX_CODE:
         raise DisbenchError(f"codes must lie within ±{MAX_CODE:g}, so that variances are finite; rescale them.")
     return codes, kl.to(codes.device)
