@@ -29,6 +29,7 @@ LEAVES = 2**DEPTH
 RATE = 0.1
 UNIT = 2.0**24  # residuals are whole numbers of 1/UNIT
 NEVER = 2**31 - 1  # a cut that every rank lies below
+_MAX_CELLS = 2**23  # samples times codes times trees that tensors hold at once; bounds memory, not the result
 SMALLEST_WEIGHT = 1e-150  # of a leaf; one with less adds nothing
 LARGEST_STEP = 600.0  # of the log-odds; exp() of it is finite
 
@@ -204,19 +205,26 @@ def grow_tensors(problem: Problem, seed: int, stages: int, device: torch.device)
     log_odds = there(log_odds_at_start(problem)).repeat(len(test_codes), 1)
     gains = torch.zeros(n_trees, n_codes, dtype=torch.float64, device=device)
     trees = torch.arange(n_trees, device=device)
-    require_memory(200 * n * n_codes * n_trees, device, f"boosting {n_trees} trees at once on {n_codes:,} codes")
+    at_once = trees.split(max(1, _MAX_CELLS // (n * n_codes)))
+    require_memory(120 * n * n_codes * len(at_once[0]), device, f"boosting trees on {n_codes:,} codes of {n:,} samples")
     for stage in range(stages):
         order_of_codes = there(first_of_equals(seed, stage, problem))
         residuals = ((own.double() - probabilities) * UNIT).round()
-        sorted_residuals = residuals[order]  # (d, n, t)
         node = torch.zeros(n, n_trees, dtype=torch.int64, device=device)
         test_node = torch.zeros(len(test_codes), n_trees, dtype=torch.int64, device=device)
         for level in range(DEPTH):
-            sorted_node, nodes = node[order], []
+            nodes = []
             for m in range(2**level):
-                gain, code, at = _best_split(
-                    sorted_residuals, sorted_node == m, boundary, order_of_codes[:, 2**level + m]
-                )
+                found = [
+                    _best_split(
+                        residuals[:, some][order],  # (d, n, t)
+                        node[:, some][order] == m,
+                        boundary,
+                        order_of_codes[some, 2**level + m],
+                    )
+                    for some in at_once
+                ]
+                gain, code, at = (torch.cat(parts) for parts in zip(*found, strict=True))
                 is_split = gain > 0
                 gains[trees, code] += torch.where(is_split, gain, 0)
                 cut = torch.where(is_split, rank[order[code, at], code], NEVER)

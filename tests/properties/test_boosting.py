@@ -8,7 +8,7 @@ import torch
 from sklearn.ensemble import GradientBoostingClassifier
 
 from disbench.errors import DisbenchError
-from disbench.metrics import _memory
+from disbench.metrics import _boosting, _memory
 from disbench.metrics._boosting import boost, grow_tensors, prepare
 from disbench.metrics._boosting_compiled import BLOCK, LANES, grow_compiled
 
@@ -30,7 +30,8 @@ def problem(kind: str, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("kind", ["smooth", "few values", "runs across blocks", "rare classes"])
 @pytest.mark.parametrize("n", [2, BLOCK, BLOCK + 1, 700])
-def test_back_ends_grow_the_same_trees(kind: str, n: int) -> None:
+def test_back_ends_grow_the_same_trees(kind: str, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_boosting, "_MAX_CELLS", 20_000)  # a few trees at once
     codes, factors = problem(kind, n, n)
     test_codes, _ = problem(kind, 50, 1)
     given, _ = prepare(codes, factors, test_codes)
