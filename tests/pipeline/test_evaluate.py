@@ -37,8 +37,9 @@ def test_report_carries_numbers_status_and_text(tiny: TinyDataset, small: Settin
     report = evaluate(perfect_codes, tiny, settings=small)
     assert list(report.scores) == [
         "beta_vae", "factor_vae", "mig", "dci.disentanglement", "dci.completeness", "dci.informativeness",
-        "dci.informativeness_train", "sap", "modularity", "gaussian_total_correlation",
-        "gaussian_wasserstein_correlation", "gaussian_wasserstein_correlation.normed", "mutual_information",
+        "dci.informativeness_train", "sap", "modularity", "explicitness", "explicitness.train",
+        "gaussian_total_correlation", "gaussian_wasserstein_correlation", "gaussian_wasserstein_correlation.normed",
+        "mutual_information",
     ]  # fmt: skip
     assert report.values["mig"].status == "ok"
     frame = report.to_frame()

@@ -69,7 +69,7 @@ def test_one_factor_and_one_code(function) -> None:
     rows = {name: array[:, :1] for name, array in given().items()}
     found = scored(function, rows)
     expected = {"sap", "med.disentanglement", "med.completeness"}
-    assert {name for name, reason in found.undefined.items() if "there is only one" in reason} == {
+    assert {name for name, reason in found.undefined.items() if "only one" in reason} == {
         name for name in expected if name.startswith(function.__name__)
     }
 
