@@ -61,6 +61,11 @@ class _Lanes:
 
 
 def grow_compiled(problem: Problem, seed: int, stages: int) -> Grown:
+    """Gains, probabilities and log-odds after all stages, on as many threads as torch may use.
+
+    Raises:
+        DisbenchError: memory would not suffice.
+    """
     (n, n_codes), n_test, n_trees = problem.codes.shape, len(problem.test_codes), len(problem.trees)
     groups = [_lanes(problem, first) for first in range(0, n_trees, LANES)]
     n_threads = max(1, min(torch.get_num_threads(), len(groups)))
