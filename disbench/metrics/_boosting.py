@@ -191,7 +191,7 @@ def first_of_equals(seed: int, stage: int, problem: Problem) -> np.ndarray:
 
 
 def grow_tensors(problem: Problem, seed: int, stages: int, device: torch.device) -> Grown:
-    """The same trees with tensor operations, every tree of a stage at once."""
+    """The same trees with tensor operations, as many of a stage at once as memory should hold."""
 
     def there(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(device)
@@ -247,8 +247,8 @@ def grow_tensors(problem: Problem, seed: int, stages: int, device: torch.device)
             exact = RATE * there(problem.shrink) * residual / weight.clamp_min(SMALLEST_WEIGHT)
             step[leaf] = torch.where(weight > SMALLEST_WEIGHT, exact, 0).clamp(-LARGEST_STEP, LARGEST_STEP)
         grown = probabilities * step.exp().gather(0, node)
-        norms = torch.zeros(n, len(problem.sizes), dtype=torch.float64, device=device)
-        norms.index_add_(1, factor, grown + torch.where(binary == 1, 1 - probabilities, 0))
+        shares = grown + torch.where(binary == 1, 1 - probabilities, 0)
+        norms = torch.stack([shares[:, its_trees].sum(1) for its_trees in _trees_of_factors(problem)], dim=1)
         probabilities = grown / norms[:, factor]
         log_odds += step.gather(0, test_node)
     return gains.cpu().numpy(), probabilities.cpu().numpy(), log_odds.cpu().numpy()

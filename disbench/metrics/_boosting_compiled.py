@@ -67,11 +67,12 @@ def grow_compiled(problem: Problem, seed: int, stages: int) -> Grown:
         DisbenchError: memory would not suffice.
     """
     (n, n_codes), n_test, n_trees = problem.codes.shape, len(problem.test_codes), len(problem.trees)
-    groups = [_lanes(problem, first) for first in range(0, n_trees, LANES)]
-    n_threads = max(1, min(torch.get_num_threads(), len(groups)))
+    firsts = range(0, n_trees, LANES)
+    n_threads = max(1, min(torch.get_num_threads(), len(firsts)))
     blocks = (LEAVES, n_codes, -(-n // BLOCK), LANES)
     n_bytes = 3 * 4 * n_threads * int(np.prod(blocks)) + 8 * n_trees * (3 * n + n_test + LEAVES * n_codes)
     require_memory(n_bytes, torch.device("cpu"), f"boosting trees on {n_codes:,} codes of {n:,} samples")
+    groups = [_lanes(problem, first) for first in firsts]
     workspaces: SimpleQueue[tuple[np.ndarray, np.ndarray, np.ndarray]] = SimpleQueue()
     for _ in range(n_threads):
         sums, positive, counts = (np.empty(blocks, dtype=np.int32) for _ in range(3))
@@ -82,12 +83,14 @@ def grow_compiled(problem: Problem, seed: int, stages: int) -> Grown:
 
     def grow(group: _Lanes, order_of_codes: np.ndarray) -> None:
         workspace = workspaces.get()
-        _stage(
-            problem.order, problem.boundary, candidate, problem.rank, problem.codes, problem.labels, problem.test_codes,
-            norms, group.segments, group.shrink, group.probabilities, group.residuals, group.node, group.norms,
-            group.gains, group.log_odds, order_of_codes, *workspace,
-        )  # fmt: skip
-        workspaces.put(workspace)
+        try:
+            _stage(
+                problem.order, problem.boundary, candidate, problem.rank, problem.codes, problem.labels,
+                problem.test_codes, norms, group.segments, group.shrink, group.probabilities, group.residuals,
+                group.node, group.norms, group.gains, group.log_odds, order_of_codes, *workspace,
+            )  # fmt: skip
+        finally:
+            workspaces.put(workspace)
 
     with ThreadPoolExecutor(n_threads) as pool:
         for stage in range(stages):
@@ -99,7 +102,7 @@ def grow_compiled(problem: Problem, seed: int, stages: int) -> Grown:
                 np.add.at(norms, group.segments[:, 0], group.norms)
 
     gains, probabilities, log_odds = (np.zeros((n_trees, n_codes)), np.zeros((n, n_trees)), np.zeros((n_test, n_trees)))
-    for first, group in zip(range(0, n_trees, LANES), groups, strict=True):
+    for first, group in zip(firsts, groups, strict=True):
         trees = slice(first, min(first + LANES, n_trees))
         used = trees.stop - first
         gains[trees] = group.gains[:used]
