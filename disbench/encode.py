@@ -11,11 +11,13 @@ from torch import Generator, Tensor
 from tqdm import tqdm
 
 from disbench.errors import DisbenchError, first_line
+from disbench.images import serve, to_images
 from disbench.models import Model, as_tensor
-from disbench.types import MAX_CODE, Codes, Dataset, DatasetSpec, Images, Indices, Pixels, Tokens
+from disbench.types import MAX_CODE, Codes, Dataset, Indices, Tokens
 
 N_PROBE = 32
 _FITTED_AT_ONCE = 10_000  # tokens in float64 at a time; bounds memory, not the result
+_MAX_PERMUTED = 2**26  # images that are drawn from by permuting them all
 BATCH_SIZE = {"cpu": 256, "cuda": 4096}
 
 
@@ -52,6 +54,8 @@ class Pca:
 
     def draw(self, n_images: int, generator: Generator) -> Indices:
         """Distinct images, uniformly."""
+        if n_images > _MAX_PERMUTED:  # two draws seldom meet
+            return torch.randint(n_images, (self.n_fitted,), generator=generator).unique()
         return torch.randperm(n_images, generator=generator)[: self.n_fitted]
 
     def fit(self, tokens: Tokens) -> None:
@@ -167,9 +171,7 @@ class Encoder:
         return self._checked(self._output(index), index, wants_tokens)
 
     def _output(self, index: Indices) -> Tensor:
-        pixels = self.dataset.images(index)
-        check_pixels(pixels, index, self.dataset.spec)
-        images = to_images(pixels.to(self.device), self.input_range)
+        images = to_images(serve(self.dataset, index, self.device), self.input_range)
         try:
             return as_tensor(self.model(images))
         except (DisbenchError, torch.OutOfMemoryError):
@@ -256,28 +258,3 @@ def _check_same_width(output: Tensor, before: Tensor) -> None:
             f"the model returned {tuple(output.shape[1:])} codes per image for one batch and {tuple(before.shape[1:])} "
             "for another; their number must not change."
         )
-
-
-def check_pixels(pixels: object, index: Indices, spec: DatasetSpec) -> None:
-    """Check what a data set served for an index (n,).
-
-    Raises:
-        DisbenchError: it is not a uint8 tensor (n, h, w, c) of the images that its specification names.
-    """
-    expected = (len(index), *spec.image_shape)
-    if not isinstance(pixels, Tensor):
-        found = type(pixels).__module__ + "." + type(pixels).__name__
-    elif pixels.dtype != torch.uint8 or pixels.shape != expected:
-        found = f"a tensor {tuple(pixels.shape)} of {pixels.dtype}"
-    else:
-        return
-    raise DisbenchError(
-        f"the data set {spec.name} served {found} for {len(index)} images; expected a torch tensor {expected} of uint8."
-    )
-
-
-def to_images(pixels: Pixels, input_range: tuple[float, float] = (0.0, 1.0)) -> Images:
-    """Pixels uint8 (n, h, w, c) -> Images float32 (n, c, h, w), contiguous, in [0, 1] or another range."""
-    images = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
-    low, high = input_range
-    return images if (low, high) == (0.0, 1.0) else images.mul_(high - low).add_(low)

@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from disbench import records, registry
 from disbench.encode import N_PROBE, REDUCERS, Encoder
-from disbench.errors import DisbenchError, UsageError
+from disbench.errors import UsageError
 from disbench.files import replacing
 from disbench.models import Array, load_model, pick_device
-from disbench.plan import generator_for, hash_of_draws, make_plan
+from disbench.plan import draw_images, generator_for, hash_of_draws, make_plan, space_of
 from disbench.protocols import Resolved, resolve
 from disbench.report import Report
 from disbench.rows import check_rows
@@ -96,25 +96,21 @@ def evaluate(
         if name is not None:
             registry.pick("reducer", name, REDUCERS)
     source = registry.load_dataset(dataset) if isinstance(dataset, str) else dataset
-    if source.spec.kind == "grid" and len(source) != len(source.spec.space):
-        raise DisbenchError(
-            f"{source.spec.name} has {len(source):,} images for {len(source.spec.space):,} combinations of its "
-            "factors; a grid holds each once, so images and labels do not belong together."
-        )
-    if source.spec.kind != "grid":
-        names = ", ".join(task.metric.name for task in resolved.tasks)
-        raise UsageError(f"{names} draw images by their factors, and {source.spec.name} is no grid of factors.")
+    space = space_of(source)
     loaded = load_model(model, array=array, trust=trust)
-    where = pick_device(loaded, device)
     clock = _Clock()
-    described: dict[str, Any] = {
-        "name": loaded.name,
-        "content_hash": loaded.content_hash,
-        "train": dict(loaded.train),
-        "input_range": list(input_range),
-    }
 
     with _files(out, codes_out) as (records_file, codes_file):
+        if loaded.fit is not None:
+            with clock.step("fit"):
+                loaded = loaded.fitted(source)
+        described: dict[str, Any] = {
+            "name": loaded.name,
+            "content_hash": loaded.content_hash,
+            "train": dict(loaded.train),
+            "input_range": list(input_range),
+        }
+        where = pick_device(loaded, device)
         encoder = Encoder(loaded, source, where, batch_size, input_range, progress)
         with clock.step("data set"):
             if reducer is None and resolved.reducer is not None and encoder.returns_tokens():
@@ -124,8 +120,10 @@ def evaluate(
             return Report(known, resolved)
 
         with clock.step("plan"):
-            space = source.spec.space
-            draws = _draws(resolved, seeds, lambda metric, sizes, generator, _: metric.draw(space, sizes, generator))
+            draws = _draws(resolved, seeds, lambda *chosen: draw_images(source.spec, space, *chosen[:3]))
+            if all(isinstance(draw, str) for draw in draws.values()):
+                names = ", ".join(task.metric.name for task in resolved.tasks)
+                raise UsageError(f"none of {names} can be had on {source.spec.name}: {next(iter(draws.values()))}.")
             reduce = REDUCERS[reducer]() if reducer is not None else None
             fit_on = None
             if reduce is not None:  # the same images for every eval seed
@@ -133,7 +131,8 @@ def evaluate(
             plan = make_plan(draws, also=[] if fit_on is None else [fit_on])
         with clock.step("encode"):
             codes = encoder.table(plan.images, reduce, fit_on)
-        scores = _score(resolved, {at: plan.draw(at) for at in draws}, codes, clock, progress)
+        rows = {at: draw if isinstance(draw, str) else plan.draw(at) for at, draw in draws.items()}
+        scores = _score(resolved, rows, codes, clock, progress)
 
         if codes_file is not None:
             factors = source.factors(plan.images)

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from disbench import checkpoint, registry
+from disbench.baselines import BASELINES
 from disbench.errors import DisbenchError, UsageError, did_you_mean, first_line
 from disbench.settings import override
-from disbench.types import Images
+from disbench.types import Dataset, Images
 
 Array = Literal["torch", "numpy"]
 
@@ -36,6 +37,7 @@ class Model:
         content_hash: of config and tensors, or of an archive; None where the code that runs cannot be known.
         train: how it was trained (train_seed, data set, ...), as far as known.
         array: what `call` takes and returns.
+        fit: makes the model for a data set, where it is one that has to be fitted (`disbench.baselines`).
     """
 
     name: str
@@ -44,6 +46,11 @@ class Model:
     content_hash: str | None = None
     train: Mapping[str, Any] = field(default_factory=dict)
     array: Array = "torch"
+    fit: Callable[[Dataset], Model] | None = None
+
+    def fitted(self, dataset: Dataset) -> Model:
+        """The model for a data set: itself, unless it is to be fitted first."""
+        return self if self.fit is None else self.fit(dataset)
 
     def __call__(self, images: Images) -> Any:
         """Codes or Tokens of images float32 (n, c, h, w), as the model returns them."""
@@ -82,7 +89,7 @@ def load_model(source: Any, *, array: Array = "torch", trust: bool = False) -> M
 
     Args:
         source: a callable; a torch module, or one of its methods; the path of a checkpoint; the name of a shipped
-            checkpoint; `FILE.py:CALLABLE` or `PACKAGE.MODULE:CALLABLE`.
+            checkpoint or of a baseline; `FILE.py:CALLABLE` or `PACKAGE.MODULE:CALLABLE`.
         array: "numpy" if the callable takes and returns numpy arrays.
         trust: load TorchScript and torch.export archives, which can run code.
 
@@ -117,6 +124,8 @@ def _from_text(text: str, array: Array, trust: bool) -> Model:
     shipped = registry.checkpoints()
     if text in shipped:
         return _from_checkpoint(shipped[text].path, text)
+    if text in BASELINES:
+        return Model(text, call=_unfitted, fit=lambda dataset: _from_baseline(text, dataset))
     path = Path(text)
     if path.is_dir() and (path / "ckpt.pt").is_file():
         path = path / "ckpt.pt"
@@ -137,7 +146,7 @@ def _from_text(text: str, array: Array, trust: bool) -> Model:
             f"{text!r} is a kind of model, not a trained one; train it first: disbench train {text} --dataset NAME."
         )
     raise UsageError(
-        f"there is no model called {text!r}; {did_you_mean(text, shipped)} "
+        f"there is no model called {text!r}; {did_you_mean(text, [*shipped, *BASELINES])} "
         "A path of a checkpoint or FILE.py:CALLABLE will do as well."
     )
 
@@ -161,6 +170,17 @@ def _from_checkpoint(path: Path, name: str) -> Model:
         ) from error
     module.to("cuda" if torch.cuda.is_available() else "cpu")
     return Model(name, module, module, found.content_hash, dict(found.train))
+
+
+def _from_baseline(name: str, dataset: Dataset) -> Model:
+    module = BASELINES[name].make(dataset)
+    digest = checkpoint.content_hash({"baseline": name}, module.state_dict())
+    module.to("cuda" if torch.cuda.is_available() else "cpu")
+    return Model(name, module, module, digest, {"dataset": dataset.spec.name, "dataset_hash": dataset.content_hash})
+
+
+def _unfitted(images: Images) -> Any:  # noqa: ARG001
+    raise UsageError("this baseline is fitted to a data set first: model.fitted(dataset).")
 
 
 def _kind_of_archive(path: Path) -> Literal["script", "export"] | None:

@@ -8,13 +8,14 @@ from typing import Protocol
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch import Generator
+from torch import Generator, Tensor
 
-from disbench.encode import to_images
 from disbench.files import replacing
-from disbench.types import Codes, Dataset, Images, Pixels
+from disbench.images import to_images
+from disbench.types import Codes, Dataset, Images, Indices, Pixels
 
 _LABEL_WIDTH, _GAP, _FONT_SIZE = 150, 2, 13
+_CURVE_SIDE = 64
 _INK, _PAPER = (30, 30, 30), (255, 255, 255)
 
 
@@ -48,22 +49,49 @@ def sheet(rows: Sequence[tuple[str, Pixels]]) -> Image.Image:
 def samples_and_traversals(dataset: Dataset, *, seed: int = 0, n_columns: int = 15) -> Image.Image:
     """Two rows of random images, then for every factor one row in which it alone changes.
 
-    Factors with more than `n_columns` values are shown at evenly spaced ones, the first and the last among them.
+    Factors with more than `n_columns` values are shown at evenly spaced ones, the first and the last among them. Where
+    a grid hides something, a further row has the same factors throughout. Labelled data has samples only.
     """
     generator = Generator().manual_seed(seed)
-    space = dataset.spec.space
+    spec, space = dataset.spec, dataset.spec.space
     *samples, last = torch.randint(len(dataset), (2 * n_columns + 1,), generator=generator).split(
         [n_columns, n_columns, 1]
     )
-    rows = [(label, dataset.images(index)) for label, index in zip(("samples", ""), samples, strict=True)]
-    base = space.values(last)
+    rows = [(label, _shown(dataset, index)) for label, index in zip(("samples", ""), samples, strict=True)]
+    if spec.kind == "labelled":
+        return sheet(rows)
+    base = spec.values(last)
     for k, factor in enumerate(space.factors):
         n_shown = min(factor.size, n_columns)
         shown = torch.linspace(0, factor.size - 1, n_shown).round().long()
         values = base.repeat(n_shown, 1)
         values[:, k] = shown
-        rows.append((f"{factor.name} ({factor.size})", dataset.images(space.index(values))))
+        rows.append((f"{factor.name} ({factor.size})", _shown(dataset, space.index(values))))
+    if spec.n_hidden > 1:
+        same = space.index(base).expand(min(n_columns, spec.n_hidden))
+        rows.append(("hidden", _shown(dataset, same + len(space) * torch.arange(len(same)))))
     return sheet(rows)
+
+
+def _shown(dataset: Dataset, index: Indices) -> Pixels:
+    """Images (n,) as pictures; signals as curves, each between its least and its largest value."""
+    observations = dataset.images(index)
+    if observations.dtype == torch.uint8:
+        return observations
+    if observations.ndim == 4:
+        return (observations.clamp(0, 1) * 255).round().to(torch.uint8)
+    return torch.stack([_curve(signal[:, 0]) for signal in observations])
+
+
+def _curve(signal: Tensor) -> Pixels:
+    """A signal (length,) as a curve on white, uint8 (64, 64, 1); each column covers all that falls into it."""
+    low, high = signal.min(), signal.max()
+    level = ((high - signal) / (high - low).clamp_min(1e-12) * (_CURVE_SIDE - 1)).round()
+    picture = torch.full((_CURVE_SIDE, _CURVE_SIDE, 1), 255, dtype=torch.uint8)
+    for column, levels in enumerate(level.tensor_split(_CURVE_SIDE)):
+        if len(levels):
+            picture[int(levels.min()) : int(levels.max()) + 1, column] = 30
+    return picture
 
 
 def reconstructions_and_traversals(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Generator
 
-from disbench.types import Draw, Factor, Factors, FactorSpace, Indices
+from disbench.errors import DisbenchError
+from disbench.types import Dataset, DatasetSpec, Draw, Factor, Factors, FactorSpace, Indices, Labels, Metric
 
 K = TypeVar("K", bound=Hashable)
 
@@ -32,7 +33,7 @@ class Plan(Generic[K]):
         n_asked: how many the draws ask for, repetitions counted.
     """
 
-    draws: Mapping[K, Draw]
+    draws: Mapping[K, Draw | str]
     images: Indices
     n_asked: int
 
@@ -40,9 +41,10 @@ class Plan(Generic[K]):
         """Positions in `images` (and so in the table of codes) of images of the data set."""
         return torch.searchsorted(self.images, index)
 
-    def draw(self, key: K) -> Draw:
-        """A draw that points into the table of codes."""
-        return self.draws[key].mapped(self.rows)
+    def draw(self, key: K) -> Draw | str:
+        """A draw that points into the table of codes; or the text in its place."""
+        draw = self.draws[key]
+        return draw if isinstance(draw, str) else draw.mapped(self.rows)
 
 
 def hash_of_draws(draws: Mapping[K, Draw | str]) -> str:
@@ -58,12 +60,39 @@ def hash_of_draws(draws: Mapping[K, Draw | str]) -> str:
     return digest.hexdigest()
 
 
-def make_plan(draws: Mapping[K, Draw], also: Iterable[Indices] = ()) -> Plan[K]:
-    """The plan of these draws and of further images (those that a reducer is fitted on)."""
-    asked = [index.reshape(-1) for draw in draws.values() for index in draw.indices.values()]
+def make_plan(draws: Mapping[K, Draw | str], also: Iterable[Indices] = ()) -> Plan[K]:
+    """The plan of these draws and of further images (those that a reducer is fitted on); texts ask for none."""
+    drawn = [draw for draw in draws.values() if not isinstance(draw, str)]
+    asked = [index.reshape(-1) for draw in drawn for index in draw.indices.values()]
     asked += [index.reshape(-1) for index in also]
     images = torch.unique(torch.cat(asked))
     return Plan(draws, images, sum(len(index) for index in asked))
+
+
+def space_of(dataset: Dataset) -> FactorSpace:
+    """What a data set's images can be drawn from: the grid of its factors, or its labels.
+
+    Raises:
+        DisbenchError: the number of images is not that of the combinations of a grid's factors.
+    """
+    spec = dataset.spec
+    if spec.kind == "labelled":
+        return Labels(spec.space.factors, dataset.factors(torch.arange(len(dataset))))
+    if len(dataset) != spec.n_images:
+        raise DisbenchError(
+            f"{spec.name} has {len(dataset):,} images for {spec.n_images:,} combinations of its factors; a grid holds "
+            "each once, so images and labels do not belong together."
+        )
+    return spec.space
+
+
+def draw_images(
+    spec: DatasetSpec, space: FactorSpace, metric: Metric, settings: Any, generator: Generator
+) -> Draw | str:
+    """The metric's draw, what the data set hides drawn anew for each image; or why it cannot be made."""
+    if metric.needs == "interventions" and spec.kind != "grid":
+        return f"it needs every combination of the factors, and {spec.name} has labels only"
+    return metric.draw(space, settings, generator).mapped(lambda index: spec.with_hidden(index, generator))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Generator
 
-from disbench.encode import Encoder, check_pixels
+from disbench.encode import Encoder
+from disbench.images import check_pixels
 from disbench.models import load_model, pick_device
 from disbench.settings import override
 from disbench.types import INVARIANCES, Codes, Dataset, DatasetSpec, Draw, Factor, FactorSpace, Metric
@@ -130,17 +131,18 @@ def _check_metric_spec(metric: Metric) -> None:
 def check_dataset(dataset: Dataset, n_images: int = 64) -> None:
     """Check a data set's specification, the shape and type of what it serves, and that an index is one image."""
     spec = dataset.spec
-    _check_dataset_spec(spec)
+    check_dataset_spec(spec)
     if spec.kind == "grid":
-        assert len(dataset) == len(spec.space), (
-            f"{spec.name} has {len(dataset)} images for {len(spec.space)} combinations"
-        )
+        assert len(dataset) == spec.n_images, f"{spec.name} has {len(dataset)} images; its factors make {spec.n_images}"
     index = torch.randint(len(dataset), (n_images,), generator=Generator().manual_seed(0))
     factors, images = dataset.factors(index), dataset.images(index)
     assert factors.dtype == torch.int64, f"{spec.name}: factors are {factors.dtype}, not int64"
     assert factors.shape == (n_images, spec.space.n_factors), f"{spec.name}: factors have shape {tuple(factors.shape)}"
     if spec.kind == "grid":
-        assert torch.equal(spec.space.index(factors), index), f"{spec.name}: factors do not lead back to the index"
+        combination = index % len(spec.space)
+        assert torch.equal(spec.space.index(factors), combination), (
+            f"{spec.name}: factors do not lead back to the index"
+        )
     check_pixels(images, index, spec)
     singles = [dataset.images(index[i : i + 1]) for i in range(n_images)]
     for i, single in enumerate(singles):
@@ -150,7 +152,8 @@ def check_dataset(dataset: Dataset, n_images: int = 64) -> None:
     assert len(dataset.content_hash) == 64, f"{spec.name}: the content hash is not a sha256"
 
 
-def _check_dataset_spec(spec: DatasetSpec) -> None:
+def check_dataset_spec(spec: DatasetSpec) -> None:
+    """Check that a specification says all that it should, files or no files."""
     for field in ("name", "summary", "licence", "citation", "homepage"):
         assert getattr(spec, field), f"{spec.name}: the specification lacks {field}"
     assert spec.citation.startswith("@"), f"{spec.name}: the citation is not BibTeX"
@@ -169,6 +172,7 @@ def check_representation(model: Any, dataset: Dataset, n_images: int = 64, **opt
         DisbenchError: what `evaluate` would raise, too.
     """
     loaded = load_model(model, **options)
-    index = torch.randperm(len(dataset), generator=Generator().manual_seed(0))[:n_images].sort().values
+    index = torch.randint(len(dataset), (n_images,), generator=Generator().manual_seed(0)).unique()
+    loaded = loaded.fitted(dataset)
     codes = Encoder(loaded, dataset, pick_device(loaded, None)).table(index)
     assert codes.shape[0] == len(index), "a row of codes is missing"

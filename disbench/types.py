@@ -8,6 +8,11 @@ Arrays are torch tensors unless said otherwise:
     Pixels    uint8   (n, h, w, c)              what a data set serves
     Factors   int64   (n, k)                    ground-truth values, 0 ... size-1 per factor
     Indices   int64   any shape                 positions in a data set, 0 ... len-1
+
+An observation need not be a picture. What a data set serves is an array whose last axis is the channel, of the shape
+and type that its specification names; a representation receives the same with the channel first. Bytes become floats in
+[0, 1]; floats stay as they are. So a set of signals (BeamSynthesis) serves float32 (n, length, 1), and a representation
+of it receives float32 (n, 1, length). `Pixels` and `Images` stand for these, too.
 """
 
 from __future__ import annotations
@@ -92,7 +97,7 @@ class FactorSpace:
     @cached_property
     def strides(self) -> Tensor:
         """int64 (k,): how far the index moves when a factor's value grows by one."""
-        sizes = torch.tensor((*self.sizes[1:], 1))
+        sizes = torch.tensor((*self.sizes[1:], 1), device="cpu")
         return sizes.flip(0).cumprod(0).flip(0)
 
     def index(self, values: Factors) -> Indices:
@@ -129,6 +134,11 @@ class FactorSpace:
             torch.randint(size, shape, generator=generator, out=column)
         return columns.movedim(0, -1)
 
+    def sample(self, n: int, generator: Generator) -> tuple[Indices, Factors]:
+        """Images (n,), uniform and independent, and their factors (n, k)."""
+        values = self.draw(n, generator)
+        return self.index(values), values
+
     def draw_fixed(self, n_groups: int, group_size: int, generator: Generator) -> tuple[Factors, Tensor]:
         """Groups that share the value of one factor, every other factor uniform.
 
@@ -147,25 +157,84 @@ class FactorSpace:
 
 
 @dataclass(frozen=True)
+class Labels(FactorSpace):
+    """The labels of given images in place of every combination: what can be drawn is the images that there are."""
+
+    table: Factors  # int64 (n, k)
+
+    def sample(self, n: int, generator: Generator) -> tuple[Indices, Factors]:
+        """Images (n,), uniform and independent, and their labels (n, k)."""
+        index = torch.randint(len(self.table), (n,), generator=generator)
+        return index, self.table[index]
+
+    def draw(self, shape: int | tuple[int, ...], generator: Generator) -> Factors:  # noqa: ARG002
+        """Refused: not every combination has an image."""
+        raise DisbenchError(
+            "labelled data has no image for every combination of its factors; only samples can be drawn."
+        )
+
+
+@dataclass(frozen=True)
 class DatasetSpec:
     """What a data set is, apart from its images.
 
     A grid holds every combination of its factors exactly once, in index order; labelled data only has labels.
+
+    Some grids hide factors: the instance of a SmallNORB toy, the colour of a coloured dSprites. Then `n_hidden` images
+    share each combination: image i has the factors of number i % len(space), and i // len(space) says which it is.
+
+    Args:
+        name: in the registry and in records.
+        summary: one line.
+        space: the factors; of labelled data, the labels.
+        image_shape: of one observation, the channel last: (h, w, c) of images, (length, c) of signals.
+        licence: of the images.
+        citation: BibTeX.
+        homepage: of its authors.
+        kind: grid or labelled.
+        known_defects: what a user should know before trusting a number measured on it, a sentence each.
+        n_hidden: how many images share each combination of a grid's factors.
+        dtype: of what it serves: bytes, or floats that reach the model as they are.
+        made_on: `any` if images(index) are made on the device of the index; else they, and the index, are on the CPU.
     """
 
     name: str
     summary: str
     space: FactorSpace
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     licence: str
     citation: str
     homepage: str
     kind: Literal["grid", "labelled"] = "grid"
     known_defects: tuple[str, ...] = ()
+    n_hidden: int = 1
+    dtype: Literal["uint8", "float32"] = "uint8"
+    made_on: Literal["cpu", "any"] = "cpu"
+
+    @property
+    def n_images(self) -> int:
+        """Number of images of a grid."""
+        return len(self.space) * self.n_hidden
+
+    def values(self, index: Indices) -> Factors:
+        """Factor values (..., k) of a grid's images (...).
+
+        Raises:
+            DisbenchError: an index is outside 0 ... n_images-1.
+        """
+        if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < self.n_images:
+            raise DisbenchError(f"indices of {self.name} must lie in 0 ... {self.n_images - 1}.")
+        return self.space.values(index % len(self.space))
+
+    def with_hidden(self, index: Indices, generator: Generator) -> Indices:
+        """Images whose factors are those of combinations (...), what the grid hides drawn anew for each."""
+        if self.n_hidden == 1:
+            return index
+        return index + len(self.space) * torch.randint(self.n_hidden, index.shape, generator=generator)
 
 
 class Dataset(Protocol):
-    """Images with ground-truth factors."""
+    """Images (or other observations) with ground-truth factors."""
 
     @property
     def spec(self) -> DatasetSpec:
@@ -181,7 +250,7 @@ class Dataset(Protocol):
         """Factor values (n, k) of images (n,)."""
 
     def images(self, index: Indices) -> Pixels:
-        """Pixels uint8 (n, h, w, c) of images (n,)."""
+        """Images (n,), each of the shape and type that the specification names."""
 
 
 @dataclass(frozen=True)
@@ -215,9 +284,9 @@ class Draw:
     @staticmethod
     def of_samples(space: FactorSpace, sizes: Mapping[str, int], generator: Generator) -> Draw:
         """Parts of independent uniform samples, `sizes` giving the number in each; labels are factor values."""
-        labels = {part: space.draw(n, generator) for part, n in sizes.items()}
-        seed = draw_seed(generator)
-        return Draw({part: space.index(v) for part, v in labels.items()}, labels, space.names, seed)
+        drawn = {part: space.sample(n, generator) for part, n in sizes.items()}
+        indices, labels = ({part: pair[i] for part, pair in drawn.items()} for i in (0, 1))
+        return Draw(indices, labels, space.names, draw_seed(generator))
 
     @staticmethod
     def of_rows(

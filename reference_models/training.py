@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 import disbench
 from disbench import checkpoint, registry
-from disbench.encode import to_images
 from disbench.errors import DisbenchError, UsageError
 from disbench.files import replacing
+from disbench.images import serve, to_images
 from disbench.models import check_device
 from disbench.pictures import reconstructions_and_traversals, save_png
 from disbench.settings import check_numbers
@@ -87,7 +87,7 @@ def train(
     bar = tqdm(range(config.steps), desc=f"train {name}", unit="step", disable=not progress)
     with open(out / "stats.jsonl", "w") as stats:
         for step in bar:
-            images = draw_batch(dataset, config.batch_size, generator).to(where)
+            images = draw_batch(dataset, config.batch_size, generator, where)
             noise = torch.randn(config.batch_size, config.n_codes, generator=generator).to(where)
             terms = model.loss(to_images(images), noise)
             optimiser.zero_grad(set_to_none=True)
@@ -115,7 +115,8 @@ def _build(name: str, config: TrainConfig, dataset: Dataset, train_seed: int) ->
     """The untrained model, and its config with the number of channels that the data set has."""
     *size, n_channels = dataset.spec.image_shape
     if size != [64, 64]:
-        raise DisbenchError(f"{name} takes images of 64 x 64 pixels; {dataset.spec.name} has {size[0]} x {size[1]}.")
+        shown = " x ".join(map(str, size))
+        raise DisbenchError(f"{name} takes images of 64 x 64 pixels; those of {dataset.spec.name} are {shown}.")
     if config.n_channels not in (TrainConfig.n_channels, n_channels):
         raise UsageError(f"n_channels is {config.n_channels}, and images of {dataset.spec.name} have {n_channels}.")
     config = dataclasses.replace(config, n_channels=n_channels)
@@ -124,9 +125,9 @@ def _build(name: str, config: TrainConfig, dataset: Dataset, train_seed: int) ->
         return registry.models()[name].build(config), config
 
 
-def draw_batch(dataset: Dataset, n: int, generator: Generator) -> Tensor:
-    """Pixels of n images drawn uniformly with replacement."""
-    return dataset.images(torch.randint(len(dataset), (n,), generator=generator))
+def draw_batch(dataset: Dataset, n: int, generator: Generator, device: torch.device) -> Tensor:
+    """Pixels of n images drawn uniformly with replacement, on a device."""
+    return serve(dataset, torch.randint(len(dataset), (n,), generator=generator), device)
 
 
 def _note(terms: dict[str, Tensor], step: int, config: TrainConfig, started: float, stats: Any, bar: Any) -> None:

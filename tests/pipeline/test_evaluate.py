@@ -283,10 +283,17 @@ def test_wrong_usage_is_named(tiny: TinyDataset) -> None:
         evaluate(WithBatchNorm, tiny)
 
 
-def test_labelled_data_that_is_no_grid_is_refused(tiny: TinyDataset) -> None:
+def test_labelled_data_is_drawn_row_by_row(tiny: TinyDataset, small: dict[str, int]) -> None:
+    """Metrics that take samples run; one that holds a factor fixed does not, and says so."""
     tiny.spec = replace(tiny.spec, kind="labelled")  # type: ignore[misc]
-    with pytest.raises(UsageError, match="mig, dci draw images by their factors, and tiny is no grid"):
-        evaluate(perfect_codes, tiny, metrics="mig,dci")
+    report = evaluate(perfect_codes, tiny, metrics="mig,factor_vae", settings={"mig.num_train": 500})
+    assert report.scores["mig"] > 0.9
+    value = report.values["factor_vae"]
+    assert (value.status, value.reason) == (
+        "not applicable", "it needs every combination of the factors, and tiny has labels only",
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="none of factor_vae can be had on tiny: it needs every combination"):
+        evaluate(perfect_codes, tiny, metrics="factor_vae")
 
 
 WRONG_DATA = {

@@ -10,7 +10,7 @@ from PIL import Image
 from disbench import DisbenchError, UsageError, evaluate
 from disbench.checkpoint import load
 from disbench.cli import main
-from disbench.encode import to_images
+from disbench.images import to_images
 from disbench.registry import load_dataset
 from reference_models.training import TrainConfig, draw_batch, train
 from reference_models.vae import BetaVAE, Config, bernoulli_nll, kl_to_standard_normal

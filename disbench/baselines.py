@@ -1,0 +1,87 @@
+"""Representations that every data set can be scored with: fitted, or drawn, on the spot.
+
+What a model has learnt is what it scores above these. `pca10` is linear and has seen the data; `random_conv10` has the
+shape of a convolutional encoder and has seen nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from disbench.images import serve, to_images
+from disbench.types import Codes, Dataset, Images
+
+N_CODES = 10
+N_FITTED = 5_000  # images
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """One line about it, and what makes it for a data set."""
+
+    summary: str
+    make: Callable[[Dataset], nn.Module]
+
+
+class Projection(nn.Module):
+    """Codes are the coordinates of an image along some axes.
+
+    Args:
+        mean: float32 (p,), subtracted first; p is the number of an image's elements, channel first.
+        axes: float32 (p, d).
+    """
+
+    mean: Tensor
+    axes: Tensor
+
+    def __init__(self, mean: Tensor, axes: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("axes", axes)
+
+    def forward(self, images: Images) -> Codes:
+        """Codes (n, d)."""
+        return (images.flatten(1) - self.mean) @ self.axes
+
+
+def _fit_pca(dataset: Dataset) -> Projection:
+    """The first principal components of 5,000 images, drawn uniformly (of all, if there are fewer)."""
+    from sklearn.decomposition import PCA
+
+    n_images = len(dataset)
+    index = torch.arange(n_images)
+    if n_images > N_FITTED:
+        index = torch.randint(n_images, (N_FITTED,), generator=Generator().manual_seed(SEED)).unique()
+    cpu = torch.device("cpu")
+    images = torch.cat([to_images(serve(dataset, batch, cpu)).flatten(1) for batch in index.split(256)]).numpy()
+    n_axes = min(N_CODES, *images.shape)
+    found = PCA(n_axes, svd_solver="randomized", random_state=SEED).fit(images)
+    return Projection(
+        *(torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in (found.mean_, found.components_.T))
+    )
+
+
+def _draw_convolutions(dataset: Dataset) -> nn.Sequential:
+    """Four strided convolutions with random weights, averaged to four cells a side, and a random linear map."""
+    *sides, n_channels = dataset.spec.image_shape
+    convolution, pool = (nn.Conv2d, nn.AdaptiveAvgPool2d) if len(sides) == 2 else (nn.Conv1d, nn.AdaptiveAvgPool1d)
+    widths = (n_channels, 32, 32, 64, 64)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise(widths):
+            layers += [convolution(before, after, 4, stride=2, padding=2), nn.ReLU()]
+        return nn.Sequential(*layers, pool(4), nn.Flatten(), nn.Linear(widths[-1] * 4 ** len(sides), N_CODES))
+
+
+BASELINES: Mapping[str, Baseline] = {
+    "pca10": Baseline("baseline: the first 10 principal components of 5,000 images", _fit_pca),
+    "random_conv10": Baseline("baseline: a convolutional network with random weights, 10 codes", _draw_convolutions),
+}
