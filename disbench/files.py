@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and one process at a time."""
 
 from __future__ import annotations
 
@@ -35,3 +35,18 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def exclusively(file: int | BinaryIO) -> Iterator[None]:
+    """One process at a time holds the lock on an open file, where the system has locks; the others wait."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)

@@ -13,7 +13,6 @@ run         versions, device, seconds of each step, command, time
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from disbench.errors import DisbenchError, UsageError
+from disbench.files import exclusively
 
 SCHEMA = "disbench.record/1"
 _PARTS = ("schema", "key", "identity", "model", "sample", "scores", "details", "run")
@@ -130,7 +130,7 @@ class RecordFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with _locked(self._descriptor):
+        with exclusively(self._descriptor):
             if self._is_ours and not os.fstat(self._descriptor).st_size:  # nothing came of it
                 self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
@@ -148,7 +148,7 @@ class RecordFile:
 
     def _append_line(self, line: bytes) -> bool:
         """Whether the line was written: not into a file that has been removed meanwhile."""
-        with _locked(self._descriptor):
+        with exclusively(self._descriptor):
             status = os.fstat(self._descriptor)
             if not status.st_nlink:
                 return False
@@ -170,21 +170,6 @@ class RecordFile:
             if is_same and all(record["model"][part] == model[part] for part in ("content_hash", "input_range")):
                 found = record
         return found
-
-
-@contextlib.contextmanager
-def _locked(descriptor: int) -> Iterator[None]:
-    """An exclusive lock on an open file, where the system has them."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: an O_APPEND write of one line has to do
-        yield
-        return
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def read(path: str | Path) -> Iterator[dict[str, Any]]:

@@ -2,14 +2,15 @@
 
 Built-ins are found in their folders, one module each; third parties add theirs through entry points in the groups
 `disbench.metrics`, `disbench.datasets` and `disbench.models`. An entry point names a module, read like a built-in
-one (`docs/extending.md`): a metric's module defines `METRIC` and perhaps `VARIANTS`, a data set's `DATASETS`, a model's
-`MODELS` and `CHECKPOINTS`.
+one (`docs/extending.md`): a metric's module defines `METRIC` and perhaps `VARIANTS`, a data set's `DATASETS` and
+perhaps `ALIASES`, a model's `MODELS` and `CHECKPOINTS`.
 """
 
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -23,20 +24,39 @@ from disbench.errors import DisbenchError, UsageError, did_you_mean
 if TYPE_CHECKING:
     from torch import nn
 
-    from disbench.types import Dataset, Metric
+    from disbench.datasets._recipe import Recipe
+    from disbench.types import Dataset, DatasetSpec, Metric
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class DatasetEntry:
-    """How the registry knows a data set before it is opened: one line about it, and what opens it.
+class Check:
+    """One thing that is known about a data set, and whether it holds of the files at hand."""
 
-    `open` takes the folder named by `--data-dir`, or None.
+    what: str
+    expected: str
+    found: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """How the registry knows a data set before it is opened.
+
+    Args:
+        spec: what it is.
+        open: takes the folder named by `--data-dir`, or None.
+        recipe: how its prepared file is made, if it has one.
+        here: what of it is on this machine, in a few words; takes what `open` takes.
+        checks: what is known of its content beyond the recipe's, tried on the opened data set.
     """
 
-    summary: str
+    spec: DatasetSpec
     open: Callable[[Path | None], Dataset]
+    recipe: Recipe | None = None
+    here: Callable[[Path | None], str] = lambda _: "generated here"
+    checks: Callable[[Dataset], Iterable[Check]] = lambda _: ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +133,12 @@ def datasets() -> Mapping[str, DatasetEntry]:
 
 
 @cache
+def aliases() -> Mapping[str, str]:
+    """Other names of data sets, and what each stands for."""
+    return _merge("aliases", (pair for m in _modules("datasets") for pair in getattr(m, "ALIASES", {}).items()))
+
+
+@cache
 def models() -> Mapping[str, ModelEntry]:
     """Every kind of model by name."""
     return _merge("models", (pair for m in _modules("models") for pair in getattr(m, "MODELS", {}).items()))
@@ -135,17 +161,36 @@ def pick(kind: str, name: str, known: Mapping[str, T]) -> T:
     return known[name]
 
 
-def load_dataset(name: str, data_dir: str | Path | None = None) -> Dataset:
+def pick_dataset(name: str) -> DatasetEntry:
+    """The entry of a data set, not opened; says so on stderr where the name stands for another.
+
+    Raises:
+        UsageError: no data set has this name.
+    """
+    if name in aliases():
+        print(f"disbench: {name} stands for {aliases()[name]}.", file=sys.stderr)
+        name = aliases()[name]
+    return pick("data set", name, datasets())
+
+
+def load_dataset(name: str | Path, data_dir: str | Path | None = None) -> Dataset:
     """Open a data set.
 
+    One whose prepared file is missing is prepared first: its files are looked for and, where that can be done,
+    downloaded, after a line on stderr that says what and how much.
+
     Args:
-        name: as `disbench list datasets` prints it.
+        name: as `disbench list datasets` prints it; or the path of your own: an npz or HDF5 file, or a folder with
+            images and labels.csv (`disbench.datasets.from_file`, `from_folder`).
         data_dir: folder with the data set's files, where it needs any; by default the folder that the environment
             variable DISBENCH_DATA names.
 
     Raises:
-        UsageError: no data set has this name.
-        DisbenchError: its files are missing or are not what they should be.
+        UsageError: no data set has this name; its files are missing.
+        DisbenchError: its files are not what they should be.
     """
-    entry = pick("data set", name, datasets())
-    return entry.open(Path(data_dir) if data_dir is not None else None)
+    if name not in aliases() and name not in datasets() and Path(name).exists():
+        from disbench.datasets import from_file, from_folder
+
+        return from_folder(name) if Path(name).is_dir() else from_file(name)
+    return pick_dataset(str(name)).open(Path(data_dir) if data_dir is not None else None)
