@@ -13,14 +13,13 @@ with each level that a palette colour can have (41 MB, kept in the cache folder)
 from __future__ import annotations
 
 import colorsys
-from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from disbench.datasets._cache import cached_array
-from disbench.datasets._grid import Grid
+from disbench.datasets._grid import Grid, OnDevice, same_pixels
 from disbench.registry import DatasetEntry
 from disbench.types import DatasetSpec, Factor, FactorSpace, Indices, Pixels
 
@@ -48,6 +47,7 @@ SPEC = DatasetSpec(
         "a stand-in: same factors as 3D Shapes, other pixels; its numbers are not comparable with 3D Shapes",
         "an object of the wall's or the floor's hue is nearly invisible, as in 3D Shapes",
     ),
+    made_on="any",
 )
 
 N_GEOMETRIES = 8 * 4 * 15
@@ -76,23 +76,30 @@ class Rooms3D(Grid):
 
     spec = SPEC
 
+    def __init__(self) -> None:
+        self._rows = OnDevice(_rows)
+        self._levels = OnDevice(lambda: PALETTE_LEVEL)
+
     def images(self, index: Indices) -> Pixels:
-        """Pixels uint8 (n, 64, 64, 3) of images (n,)."""
+        """Pixels uint8 (n, 64, 64, 3) of images (n,), on the device of the index."""
+        device = index.device
+        rows = self._rows(device)
         values = SPEC.space.values(index)
-        levels = PALETTE_LEVEL[values[:, :N_TERMS]]  # (n, term, channel)
+        levels = self._levels(device)[values[:, :N_TERMS]]  # (n, term, channel)
         geometry = index % N_GEOMETRIES
-        term_row = (torch.arange(N_TERMS)[:, None] * len(LEVELS) + levels) * N_GEOMETRIES + geometry[:, None, None]
-        channel_row = (N_TERMS * len(LEVELS) + torch.arange(3)) * N_GEOMETRIES + geometry[:, None]
-        pixels = self._rows.index_select(0, channel_row.reshape(-1))
+        terms, channels = torch.arange(N_TERMS, device=device), torch.arange(3, device=device)
+        term_row = (terms[:, None] * len(LEVELS) + levels) * N_GEOMETRIES + geometry[:, None, None]
+        channel_row = (N_TERMS * len(LEVELS) + channels) * N_GEOMETRIES + geometry[:, None]
+        pixels = rows.index_select(0, channel_row.reshape(-1))
         for term in range(N_TERMS):
-            pixels += self._rows.index_select(0, term_row[:, term].reshape(-1))
+            pixels += rows.index_select(0, term_row[:, term].reshape(-1))
         return pixels.view(len(index), 3, SIDE, SIDE).permute(0, 2, 3, 1)
 
-    @cached_property
-    def _rows(self) -> Tensor:
-        """uint8 (rows, 4096): products of term, level and geometry, then C's channels and geometries."""
-        shape = (N_ROWS, SIDE * SIDE)
-        return torch.from_numpy(cached_array(f"rooms3d-v{VERSION}.npy", lambda: _render_rows().reshape(shape), shape))
+
+def _rows() -> Tensor:
+    """uint8 (rows, 4096): products of term, level and geometry, then C's channels and geometries."""
+    shape = (N_ROWS, SIDE * SIDE)
+    return torch.from_numpy(cached_array(f"rooms3d-v{VERSION}.npy", lambda: _render_rows().reshape(shape), shape))
 
 
 def _render_rows() -> np.ndarray:
@@ -247,4 +254,5 @@ def _hit_box(half: float, height: float, origin: np.ndarray, rays: np.ndarray) -
     return t, normal
 
 
-DATASETS = {SPEC.name: DatasetEntry(SPEC.summary, lambda _: Rooms3D())}
+CONTENT = "18534a8e353342ff17c23aeee2a5a45f79413ae99e82d1fcbfb4905037db4f07"
+DATASETS = {SPEC.name: DatasetEntry(SPEC, lambda _: Rooms3D(), checks=same_pixels(CONTENT))}
