@@ -11,6 +11,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from disbench import registry
+from disbench.datasets._sources import sizes
 from disbench.protocols import PROTOCOLS
 
 ROOT = Path(__file__).parent.parent
@@ -59,15 +60,50 @@ def _shown(setting: object) -> str:
 
 
 def datasets_table() -> str:
-    """One row per data set."""
-    rows = [(f"`{name}`", entry.summary) for name, entry in registry.datasets().items()]
-    return tabulate(rows, ("data set", "about"), tablefmt="github")
+    """One row per data set: what it is, and how it comes."""
+    rows = [(f"`{name}`", entry.spec.summary, _comes(entry)) for name, entry in registry.datasets().items()]
+    return tabulate(rows, ("data set", "about", "comes"), tablefmt="github", disable_numparse=True)
+
+
+def _comes(entry: registry.DatasetEntry) -> str:
+    if entry.recipe is not None:
+        files = entry.recipe.sources[0].files
+        return f"downloaded, {sizes(files)[1]}" if all(file.urls for file in files) else "to be fetched by hand"
+    return "from 39 sprite sheets, by hand" if entry.spec.name.startswith("sprites") else "generated"
+
+
+def datasets_in_full() -> str:
+    """A section per data set: everything that its specification says."""
+    return "\n\n".join(_section(entry) for entry in registry.datasets().values())
+
+
+def _section(entry: registry.DatasetEntry) -> str:
+    spec = entry.spec
+    factors = ", ".join(f"{f.name} ({f.size}, {f.kind})" for f in spec.space.factors)
+    if spec.kind == "labelled":
+        factors = f"{spec.space.n_factors} labels of two values each: " + ", ".join(spec.space.names)
+    hidden = f"; {spec.n_hidden:,} images share each combination" if spec.n_hidden > 1 else ""
+    lines = [
+        f"### {spec.name}",
+        "",
+        f"{spec.summary[0].upper()}{spec.summary[1:]}.",
+        "",
+        f"- Factors: {factors}{hidden}.",
+        f"- Observation: {' x '.join(map(str, spec.image_shape))}, {spec.dtype}.",
+    ]
+    if entry.recipe is not None:
+        forms = [" and ".join(f"`{file.name}`" for file in source.files) for source in entry.recipe.sources]
+        lines += [f"- Files: {'; or '.join(forms)}. Resized: {entry.recipe.resize}."]
+    lines += [f"- Licence: {spec.licence}. Homepage: <{spec.homepage}>."]
+    lines += [f"- {defect[0].upper()}{defect[1:]}." for defect in spec.known_defects]
+    return "\n".join(lines)
 
 
 TABLES = {
     "values": (ROOT / "docs" / "metrics.md", values_table),
     "protocols": (ROOT / "docs" / "metrics.md", protocols_table),
     "data sets": (ROOT / "README.md", datasets_table),
+    "data sets in full": (ROOT / "docs" / "datasets.md", datasets_in_full),
 }
 
 if __name__ == "__main__":

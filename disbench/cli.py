@@ -13,6 +13,7 @@ from contextlib import redirect_stdout
 from typing import Any
 
 from disbench import __version__
+from disbench.cli_datasets import add_datasets, list_of_datasets
 from disbench.errors import DisbenchError, UsageError
 
 EXIT_CODES = """exit status:
@@ -26,6 +27,8 @@ MAIN_EXAMPLES = """examples:
   disbench score --model beta_vae-rooms3d --dataset rooms3d --protocol quick
   disbench score --model my_model.py:encode --dataset dsprites_regen
   disbench score --codes codes.npz
+  disbench score --model pca10 --dataset shapes3d
+  disbench datasets prepare mpi3d_toy --from mpi3d_toy.npz
   disbench datasets show rooms3d --out rooms3d.png
   disbench train beta_vae --dataset rooms3d --steps 15000
 
@@ -36,7 +39,7 @@ environment:
 """
 
 SCORE_EXAMPLES = """a model is one of
-  NAME                      a shipped checkpoint: disbench list models
+  NAME                      a shipped checkpoint or a baseline (pca10): disbench list models
   PATH                      a checkpoint, or a run folder that `disbench train` made
   FILE.py:CALLABLE          your own: from images float32 (n, c, h, w) in [0, 1]
   PACKAGE.MODULE:CALLABLE   to codes (n, d), or tokens (n, t, e) with --reducer
@@ -142,7 +145,12 @@ def _parser() -> argparse.ArgumentParser:
         "list", parents=[shared], formatter_class=shape,
         help="list metrics, data sets, models or protocols", description="List what there is, one line each.",
     ))  # fmt: skip
-    _add_datasets(commands.add_parser("datasets", help="look at a data set", description="Look at a data set."), shared)
+    add_datasets(
+        commands.add_parser(
+            "datasets", help="prepare, check or look at a data set", description="Prepare, check or look at a data set."
+        ),
+        shared,
+    )
     return parser
 
 
@@ -153,7 +161,9 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--codes", metavar="FILE.npz", help="arrays codes (n, d), factors (n, k), optionally test_codes, test_factors"
     )
-    what.add_argument("--dataset", metavar="NAME", help="needed with --model: disbench list datasets")
+    what.add_argument(
+        "--dataset", metavar="NAME", help="needed with --model: disbench list datasets; or your own file or folder"
+    )
     what.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files, where it needs any")
     how = parser.add_argument_group("how")
     how.add_argument(
@@ -292,12 +302,13 @@ def _train(arguments: argparse.Namespace) -> int:
     if entry.train is None:
         raise UsageError(f"{arguments.model!r} cannot be trained here.")
     changes = parse_pairs(arguments.set) | ({} if arguments.steps is None else {"steps": str(arguments.steps)})
+    dataset = registry.load_dataset(arguments.dataset, arguments.data_dir)
     path = entry.train(
         arguments.model,
         override(entry.config(), changes),
-        registry.load_dataset(arguments.dataset, arguments.data_dir),
+        dataset,
         train_seed=arguments.train_seed,
-        out=Path(arguments.out) / f"{arguments.model}-{arguments.dataset}-seed{arguments.train_seed}",
+        out=Path(arguments.out) / f"{arguments.model}-{dataset.spec.name}-seed{arguments.train_seed}",
         device=arguments.device,
         command=arguments.command,
     )
@@ -315,6 +326,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
     from disbench import registry
 
+    rows: list[list[Any]]
     if arguments.what == "metrics":
         headers = ["value", "version", "range", "direction", "needs", "meaning"]
         rows = [
@@ -323,39 +335,21 @@ def _list(arguments: argparse.Namespace) -> int:
             for v in m.values
         ]
     elif arguments.what == "datasets":
-        headers, rows = ["data set", "about"], [[name, e.summary] for name, e in registry.datasets().items()]
+        headers, rows = list_of_datasets()
     elif arguments.what == "models":
+        from disbench.baselines import BASELINES
+
         headers = ["model", "use", "about"]
         rows = [[name, "disbench score --model", e.summary] for name, e in registry.checkpoints().items()]
+        rows += [[name, "disbench score --model", e.summary] for name, e in BASELINES.items()]
         rows += [[name, "disbench train", e.summary] for name, e in registry.models().items()]
     else:
         from disbench.protocols import PROTOCOLS
 
         headers = ["protocol", "version", "metrics", "about"]
         rows = [[p.name, p.version, ", ".join(p.settings), p.summary] for p in PROTOCOLS.values()]
-    print(tabulate(rows, headers=headers, disable_numparse=True, maxcolwidths=60))
-    return 0
-
-
-def _add_datasets(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    show = commands.add_parser(
-        "show", parents=[shared], help="draw samples and a traversal of every factor",
-        description="Draw a sheet: random samples, then one row per factor in which it alone changes.",
-    )  # fmt: skip
-    show.add_argument("name", metavar="NAME", help="disbench list datasets")
-    show.add_argument("--out", required=True, metavar="FILE.png", help="where to write the sheet")
-    show.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files, where it needs any")
-    show.add_argument("--seed", type=int, default=0, metavar="S", help="which samples (default: %(default)s)")
-    show.set_defaults(run=_show)
-
-
-def _show(arguments: argparse.Namespace) -> int:
-    from disbench.pictures import samples_and_traversals, save_png
-    from disbench.registry import load_dataset
-
-    save_png(
-        samples_and_traversals(load_dataset(arguments.name, arguments.data_dir), seed=arguments.seed), arguments.out
-    )
-    print(arguments.out)
+    widths = None if arguments.what == "datasets" else 60  # those come wrapped: tabulate stumbles over "17,568"
+    print(tabulate(rows, headers=headers, disable_numparse=True, maxcolwidths=widths))
+    if arguments.what == "datasets":
+        print("\nMore on one of them, its licence and its defects included: disbench datasets info NAME")
     return 0

@@ -9,11 +9,10 @@ import torch
 from benchmarks.tables import TABLES, with_table
 from disbench import registry
 from disbench.checkpoint import load
-from disbench.datasets.sprites import Sprites
 from disbench.errors import DisbenchError, UsageError
 from disbench.models import load_model
 from disbench.protocols import PROTOCOLS, resolve
-from disbench.testing import check_dataset, check_metric, check_representation
+from disbench.testing import check_dataset, check_dataset_spec, check_metric, check_representation
 from disbench.types import ValueSpec
 from tests.conftest import SMALL, TinyDataset, perfect_codes
 
@@ -25,16 +24,44 @@ def test_metric(name: str) -> None:
         check_metric(registry.metrics()[name], settings, seed)
 
 
-@pytest.mark.parametrize("name", [n for n in registry.datasets() if n != "sprites"])
-def test_dataset(name: str) -> None:
+NEEDS_NOTHING = ["rooms3d", "xysquares", "xyobject", "dsprites_regen", "color_dsprites_regen", "noisy_dsprites_regen"]
+
+
+@pytest.mark.parametrize("name", NEEDS_NOTHING)
+def test_generated_dataset(name: str) -> None:
     dataset = registry.load_dataset(name)
     assert dataset.spec.name == name
-    assert dataset.spec.summary == registry.datasets()[name].summary
     check_dataset(dataset)
+    assert registry.datasets()[name].here(None) == "generated here"
 
 
-def test_sprites(data_dir: Path) -> None:
-    check_dataset(Sprites(data_dir / "sprites_lpc"))
+@pytest.mark.parametrize("name", ["sprites", "sprites_full", "beamsynthesis"])
+def test_dataset_of_real_files(name: str, data_dir: Path) -> None:
+    check_dataset(registry.load_dataset(name, data_dir))
+
+
+@pytest.mark.parametrize("name", registry.datasets())
+def test_every_dataset_says_what_it_is(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its files: specification, what is here, and how the files are known."""
+    monkeypatch.setenv("DISBENCH_CACHE", str(tmp_path))
+    monkeypatch.delenv("DISBENCH_DATA", raising=False)
+    entry = registry.datasets()[name]
+    assert entry.spec.name == name
+    check_dataset_spec(entry.spec)
+    assert entry.here(tmp_path) not in ("", "prepared")
+    if entry.recipe is None:
+        return
+    assert entry.recipe.size > 0
+    for file in entry.recipe.sources[0].files:
+        assert file.urls or file.page, f"{file.name} comes from nowhere"
+        assert file.sha256 or file.md5 or not file.urls, f"{file.name} is downloaded and cannot be verified"
+
+
+def test_two_files_of_one_name_are_one_file() -> None:
+    """Downloads lie in one folder."""
+    recipes = [entry.recipe for entry in registry.datasets().values() if entry.recipe is not None]
+    files = {file for recipe in recipes for source in recipe.sources for file in source.files}
+    assert len({file.name for file in files}) == len(files)
 
 
 def test_dataset_check_finds_misaligned_labels(tiny: TinyDataset) -> None:
