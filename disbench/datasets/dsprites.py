@@ -222,7 +222,11 @@ _BASES = (prepared_entry(RECIPE, _checks), dsprites_regen.DATASETS["dsprites_reg
 _VARIANTS = (
     ("color", "the sprite in a random colour", lambda _: _paint_color),
     ("noisy", "the sprite on random noise", lambda _: _paint_noisy),
-    ("scream", "the sprite on tinted crops of The Scream, a picture to be downloaded", lambda data_dir: _paint_scream(_open_scream(data_dir))),
+    (
+        "scream",
+        "the sprite on tinted crops of The Scream, a picture to be downloaded",
+        lambda data_dir: _paint_scream(_open_scream(data_dir)),
+    ),
 )
 
 DATASETS = {SPEC.name: _BASES[0]} | {
