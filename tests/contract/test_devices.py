@@ -1,6 +1,7 @@
 """No score depends on threads, on how much is done at once, or on torch's default device."""
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Iterator
 from typing import Any
@@ -86,3 +87,20 @@ def test_default_device(name: str) -> None:
     with torch.device("meta"):
         found = metric.score(*arguments)
     assert found.values == expected.values
+
+
+@pytest.mark.parametrize("name", [n for n, entry in registry.datasets().items() if entry.spec.made_on == "any"])
+def test_generated_images_are_made_on_the_device_of_the_index(name: str) -> None:
+    """Every tensor says where it is: with a default device that holds no numbers, the same bytes come out.
+
+    Where there is a GPU, it has to give them, too.
+    """
+    if "scream" in name or (name.startswith("sprites") and not os.environ.get("DISBENCH_DATA")):
+        pytest.skip(f"{name} needs files")
+    dataset = registry.load_dataset(name)
+    index = torch.randint(len(dataset), (64,), generator=Generator().manual_seed(0))
+    expected = dataset.images(index)
+    with torch.device("meta"):
+        assert torch.equal(dataset.images(index), expected)
+    if torch.cuda.is_available():
+        assert torch.equal(dataset.images(index.cuda()).cpu(), expected)
