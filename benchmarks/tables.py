@@ -86,7 +86,7 @@ def _section(entry: registry.DatasetEntry) -> str:
     lines = [
         f"### {spec.name}",
         "",
-        f"{spec.summary[0].upper()}{spec.summary[1:]}.",
+        f"{_sentence(spec.summary)}.",
         "",
         f"- Factors: {factors}{hidden}.",
         f"- Observation: {' x '.join(map(str, spec.image_shape))}, {spec.dtype}.",
@@ -95,8 +95,17 @@ def _section(entry: registry.DatasetEntry) -> str:
         forms = [" and ".join(f"`{file.name}`" for file in source.files) for source in entry.recipe.sources]
         lines += [f"- Files: {'; or '.join(forms)}. Resized: {entry.recipe.resize}."]
     lines += [f"- Licence: {spec.licence}. Homepage: <{spec.homepage}>."]
-    lines += [f"- {defect[0].upper()}{defect[1:]}." for defect in spec.known_defects]
+    lines += [f"- {_sentence(defect)}." for defect in spec.known_defects]
     return "\n".join(lines)
+
+
+def _sentence(text: str) -> str:
+    """With a capital at its beginning, unless it begins with a name."""
+    return (
+        text
+        if text.split(",")[0].split(":")[0] in registry.datasets() or text[:2] == "dS"
+        else text[0].upper() + text[1:]
+    )
 
 
 TABLES = {

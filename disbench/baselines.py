@@ -7,6 +7,7 @@ shape of a convolutional encoder and has seen nothing.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -20,14 +21,16 @@ from disbench.types import Codes, Dataset, Images
 N_CODES = 10
 N_FITTED = 5_000  # images
 SEED = 0
+_AT_ONCE = 256  # images
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """One line about it, and what makes it for a data set."""
+    """One line about it, what makes it for a data set, and a version that is raised when it would make another."""
 
     summary: str
     make: Callable[[Dataset], nn.Module]
+    version: int = 1
 
 
 class Projection(nn.Module):
@@ -59,10 +62,12 @@ def _fit_pca(dataset: Dataset) -> Projection:
     index = torch.arange(n_images)
     if n_images > N_FITTED:
         index = torch.randint(n_images, (N_FITTED,), generator=Generator().manual_seed(SEED)).unique()
-    cpu = torch.device("cpu")
-    images = torch.cat([to_images(serve(dataset, batch, cpu)).flatten(1) for batch in index.split(256)]).numpy()
+    images = np.empty((len(index), math.prod(dataset.spec.image_shape)), np.float32)
+    for start, batch in zip(range(0, len(index), _AT_ONCE), index.split(_AT_ONCE), strict=True):
+        served = to_images(serve(dataset, batch, torch.device("cpu")))
+        images[start : start + len(batch)] = served.flatten(1).numpy()
     n_axes = min(N_CODES, *images.shape)
-    found = PCA(n_axes, svd_solver="randomized", random_state=SEED).fit(images)
+    found = PCA(n_axes, svd_solver="randomized", random_state=SEED, copy=False).fit(images)
     return Projection(
         *(torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in (found.mean_, found.components_.T))
     )
@@ -74,7 +79,7 @@ def _draw_convolutions(dataset: Dataset) -> nn.Sequential:
     convolution, pool = (nn.Conv2d, nn.AdaptiveAvgPool2d) if len(sides) == 2 else (nn.Conv1d, nn.AdaptiveAvgPool1d)
     widths = (n_channels, 32, 32, 64, 64)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
+        torch.default_generator.manual_seed(SEED)
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers += [convolution(before, after, 4, stride=2, padding=2), nn.ReLU()]

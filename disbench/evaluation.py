@@ -33,7 +33,7 @@ At = tuple[int, str]  # eval seed and metric
 
 def evaluate(
     model: Representation | str | Path,
-    dataset: str | Dataset,
+    dataset: str | Path | Dataset,
     *,
     protocol: str = "locatello2019",
     metrics: Iterable[str] | str | None = None,
@@ -95,7 +95,7 @@ def evaluate(
     for name in (reducer, resolved.reducer):
         if name is not None:
             registry.pick("reducer", name, REDUCERS)
-    source = registry.load_dataset(dataset) if isinstance(dataset, str) else dataset
+    source = registry.load_dataset(dataset) if isinstance(dataset, str | Path) else dataset
     space = space_of(source)
     loaded = load_model(model, array=array, trust=trust)
     clock = _Clock()
@@ -120,7 +120,11 @@ def evaluate(
             return Report(known, resolved)
 
         with clock.step("plan"):
-            draws = _draws(resolved, seeds, lambda *chosen: draw_images(source.spec, space, *chosen[:3]))
+            draws = _draws(
+                resolved,
+                seeds,
+                lambda metric, sizes, generator, _: draw_images(source.spec, space, metric, sizes, generator),
+            )
             if all(isinstance(draw, str) for draw in draws.values()):
                 names = ", ".join(task.metric.name for task in resolved.tasks)
                 raise UsageError(f"none of {names} can be had on {source.spec.name}: {next(iter(draws.values()))}.")

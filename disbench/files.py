@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -38,14 +39,19 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def exclusively(file: int | BinaryIO) -> Iterator[None]:
-    """One process at a time holds the lock on an open file, where the system has locks; the others wait."""
+def exclusively(file: int | BinaryIO, waiting: str = "") -> Iterator[None]:
+    """One process at a time holds the lock on an open file, where the system has locks; the others say so and wait."""
     try:
         import fcntl
     except ImportError:  # Windows
         yield
         return
-    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if waiting:
+            print(f"disbench: {waiting}", file=sys.stderr)
+        fcntl.flock(file, fcntl.LOCK_EX)
     try:
         yield
     finally:

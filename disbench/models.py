@@ -174,7 +174,9 @@ def _from_checkpoint(path: Path, name: str) -> Model:
 
 def _from_baseline(name: str, dataset: Dataset) -> Model:
     module = BASELINES[name].make(dataset)
-    digest = checkpoint.content_hash({"baseline": name}, module.state_dict())
+    # Not of its tensors, whose last bits depend on the machine: data set and recipe say what it is.
+    made_of = {"baseline": name, "version": BASELINES[name].version, "dataset": dataset.content_hash}
+    digest = checkpoint.content_hash(made_of, {})
     module.to("cuda" if torch.cuda.is_available() else "cpu")
     return Model(name, module, module, digest, {"dataset": dataset.spec.name, "dataset_hash": dataset.content_hash})
 

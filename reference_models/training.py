@@ -121,7 +121,7 @@ def _build(name: str, config: TrainConfig, dataset: Dataset, train_seed: int) ->
         raise UsageError(f"n_channels is {config.n_channels}, and images of {dataset.spec.name} have {n_channels}.")
     config = dataclasses.replace(config, n_channels=n_channels)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(train_seed)
+        torch.default_generator.manual_seed(train_seed)
         return registry.models()[name].build(config), config
 
 

@@ -1,6 +1,7 @@
 """Data sets with ground-truth factors: one file per family; `DATASETS` in each names what it offers.
 
-`from_arrays`, `from_folder` and `from_file` make a data set of a user's own data.
+`from_arrays`, `from_folder` and `from_file` make a data set of a user's own data; `Recipe`, `Source`, `SourceFile` and
+`prepared_entry` one that is published as files.
 """
 
 from __future__ import annotations
@@ -9,17 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from disbench.datasets._own import from_arrays, from_file, from_folder
+    from disbench.datasets._prepared import prepared_entry
+    from disbench.datasets._recipe import Recipe, Source
+    from disbench.datasets._sources import SourceFile
 
-__all__ = ["from_arrays", "from_file", "from_folder"]
+_HOMES = {
+    "Recipe": "_recipe",
+    "Source": "_recipe",
+    "SourceFile": "_sources",
+    "from_arrays": "_own",
+    "from_file": "_own",
+    "from_folder": "_own",
+    "prepared_entry": "_prepared",
+}
+
+__all__ = ["Recipe", "Source", "SourceFile", "from_arrays", "from_file", "from_folder", "prepared_entry"]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that finding data sets stays fast."""
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module 'disbench.datasets' has no attribute {name!r}")
-    from disbench.datasets import _own
+    from importlib import import_module
 
-    return getattr(_own, name)
+    return getattr(import_module(f"disbench.datasets.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

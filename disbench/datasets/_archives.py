@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import math
 import struct
 import tarfile
 import warnings
@@ -123,6 +124,13 @@ class NpyStream:
                 f"{path}: {member} is stored column by column; expected rows one after another (C order). Save it anew "
                 "with numpy.ascontiguousarray."
             )
+
+    def regroup(self, shape: tuple[int, ...]) -> None:
+        """Take the same numbers, in the same order, for an array of another shape."""
+        assert math.prod(shape) == math.prod(self.shape)
+        if self._by_column:
+            raise DisbenchError(f"{self.path}: {self.member} is stored column by column; expected C order.")
+        self.shape = shape
 
     def slabs(self) -> Iterator[np.ndarray]:
         """Arrays (m, ...) of some rows each, in order, all rows together."""

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import math
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -353,7 +354,8 @@ def _open_picture(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarra
     from PIL import Image
 
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as picture:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
             if picture.mode not in MODES or "transparency" in picture.info or ";16" in str(picture.tile):
                 mode = f"{picture.mode} with transparency" if "transparency" in picture.info else picture.mode
                 raise DisbenchError(
@@ -364,7 +366,7 @@ def _open_picture(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarra
             if shape not in (None, found):
                 raise DisbenchError(f"{path} has {found} rows, columns and channels; the first picture has {shape}.")
             return np.array(picture.convert(mode)).reshape(found)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DisbenchError(f"{path} cannot be read as a picture: {first_line(error)}.") from error
 
 

@@ -47,7 +47,10 @@ def prepare(recipe: Recipe, *, source: Path | None = None, data_dir: Path | None
     """
     name = recipe.spec.name
     sources.check_writable(recipe.folder.parent)
-    with open(recipe.folder.with_name(f"{name}.lock"), "wb") as lock, exclusively(lock):
+    with (
+        open(recipe.folder.with_name(f"{name}.lock"), "wb") as lock,
+        exclusively(lock, f"waiting for another process that prepares {name}."),
+    ):
         if source is None and read_notes(recipe) is not None:  # another process was first
             return recipe.folder
         part = recipe.folder.with_name(f"{name}.part")
@@ -60,6 +63,7 @@ def prepare(recipe: Recipe, *, source: Path | None = None, data_dir: Path | None
             if verified[file.name].by != "hash" and not file.is_folder:
                 note = "is another copy than the published one" if file.sha256 or file.md5 else "has no published hash"
                 _say(f"{paths[file.name]} {note}; its content decides. sha256 {verified[file.name].sha256}")
+        _say(f"preparing {name} ({sources.human_bytes(recipe.size)}) from {', '.join(map(str, paths.values()))}.")
         try:
             part.mkdir()
             notes = _convert(recipe, form, paths, part, progress)
@@ -117,14 +121,14 @@ def _given(recipe: Recipe, source: Path) -> tuple[Source, dict[str, Path]]:
 
 
 def _found(recipe: Recipe, data_dir: Path | None, progress: bool) -> tuple[Source, dict[str, Path]]:
-    """The first form of the data set whose files are here, else the first of all, downloaded."""
+    """The form of the data set whose files are here; else the one that lacks fewest, completed by downloads."""
     folders = sources.data_folders(data_dir)
-    for form in recipe.sources:
-        found = sources.find(form.files, folders)
-        if len(found) == len(form.files):
-            return form, found
-    form = recipe.sources[0]
-    found = sources.find(form.files, folders)
+    all_found = [(form, sources.find(form.files, folders)) for form in recipe.sources]
+    form, found = min(all_found, key=_n_missing)
+    if found and not _n_missing((form, found)):
+        return form, found
+    if not found:
+        form = recipe.sources[0]
     missing = [file for file in form.files if file.name not in found]
     if by_hand := [file for file in missing if not file.urls]:
         raise UsageError(
@@ -137,6 +141,11 @@ def _found(recipe: Recipe, data_dir: Path | None, progress: bool) -> tuple[Sourc
     )
     sources.check_space(cache_dir(), n_bytes + recipe.size, f"downloading and preparing {recipe.spec.name}")
     return form, found | {file.name: sources.download(file, progress, recipe.spec.name) for file in missing}
+
+
+def _n_missing(form_and_found: tuple[Source, dict[str, Path]]) -> int:
+    form, found = form_and_found
+    return len(form.files) - len(found) if found else 1 << 30
 
 
 def _convert(recipe: Recipe, form: Source, paths: Mapping[str, Path], part: Path, progress: bool) -> dict[str, Any]:

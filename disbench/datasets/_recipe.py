@@ -109,5 +109,6 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         "version": recipe.version,
         "factors": [[factor.name, factor.size] for factor in space.factors],
         "shape": list(recipe.shape),
+        "dtype": recipe.spec.dtype,
         "resize": recipe.resize,
     }

@@ -17,6 +17,7 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
+import disbench
 from disbench.datasets._cache import cache_dir
 from disbench.errors import DisbenchError, UsageError
 from disbench.files import exclusively
@@ -209,7 +210,10 @@ def download(file: SourceFile, progress: bool, dataset: str = "NAME") -> Path:
     check_writable(folder)
     target = folder / file.name
     failures = []
-    with open(folder / f"{file.name}.lock", "wb") as lock, exclusively(lock):
+    with (
+        open(folder / f"{file.name}.lock", "wb") as lock,
+        exclusively(lock, f"waiting for another process that fetches {file.name}."),
+    ):
         if _is_there(target, file):
             return target
         for url in file.urls:
@@ -302,7 +306,7 @@ def _download_from(url: str, file: SourceFile, part: Path, progress: bool) -> No
 
 def _asked(url: str, start: int, validator: str) -> HTTPResponse:
     """The answer to a request for a file, from byte `start` on if it is still that version; 416 is an answer, too."""
-    request = Request(url, headers={"User-Agent": "disbench"})
+    request = Request(url, headers={"User-Agent": f"disbench/{disbench.__version__} (benchmark data sets)"})
     if start:
         request.add_header("Range", f"bytes={start}-")
         request.add_header("If-Range", validator)

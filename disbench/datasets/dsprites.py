@@ -16,8 +16,10 @@ coincide by symmetry.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +192,11 @@ class Variant(Grid):
 
     def __init__(self, spec: DatasetSpec, base: Dataset, paint: Paint) -> None:
         self.spec, self._base, self._paint = spec, base, paint
+
+    @cached_property
+    def content_hash(self) -> str:
+        """sha256 over the sprites' and that of 1,000 images."""
+        return hashlib.sha256(f"{self._base.content_hash} {super().content_hash}".encode()).hexdigest()
 
     def images(self, index: Indices) -> Pixels:
         """Pixels uint8 (n, 64, 64, 3) of images (n,)."""

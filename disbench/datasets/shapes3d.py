@@ -81,8 +81,14 @@ def _check_labels(path: Path, labels: np.ndarray, spec: DatasetSpec) -> None:
 
 
 def _read_npz(paths: Mapping[str, Path], spec: DatasetSpec) -> Slabs:
-    stream = archives.npz_array(paths[NPZ.name], "images", (len(spec.space), *spec.image_shape), ("uint8",))
-    yield from stream.slabs()
+    """One image after another, or, as disentanglement_lib expects it, with an axis for each factor."""
+    path = paths[NPZ.name]
+    try:
+        images = archives.npz_array(path, "images", (*spec.space.sizes, *spec.image_shape), ("uint8",))
+        images.regroup((len(spec.space), *spec.image_shape))
+    except DisbenchError:
+        images = archives.npz_array(path, "images", (len(spec.space), *spec.image_shape), ("uint8",))
+    yield from images.slabs()
 
 
 RECIPE = Recipe(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -19,10 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from disbench.datasets import _archives as archives
 from disbench.datasets._grid import Grid
 from disbench.datasets._preparing import row_of_numbers
 from disbench.datasets._sources import data_folders
-from disbench.errors import DisbenchError, UsageError
+from disbench.errors import UsageError
 from disbench.registry import Check, DatasetEntry
 from disbench.types import Dataset, DatasetSpec, Factor, FactorSpace, Indices, Pixels
 
@@ -70,20 +72,16 @@ SPEC = DatasetSpec(
     made_on="any",
 )
 
-FULL = DatasetSpec(
+FULL = replace(
+    SPEC,
     name="sprites_full",
     summary="the same with every sheet and the back view: 6,174,000 images, 9 factors, needs 39 sprite sheets",
     space=_space(7, 4),
-    image_shape=(SIDE, SIDE, 3),
-    licence=_LICENCE,
-    citation=_CITATION,
-    homepage=_HOMEPAGE,
     known_defects=(
         "bottomwear 5 and topwear 5 are empty in the 48 of 120 poses that thrust or shoot",
         "eyes cannot be seen in 38 of 120 poses (from behind; spellcard frames 2 and 3; shoot frame 5 from the sides)",
         _SAME_POSE,
     ),
-    made_on="any",
 )
 
 N_SHEETS = {"body": 7, "shoes": 3, "bottomwear": 7, "topwear": 7, "eyes": 5, "hair": 10}  # in the order of painting
@@ -163,17 +161,8 @@ def _read_sheet(path: Path) -> Tensor:
 
     pose = (action * 4 + rotation) * 6 + frame.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            if image.size != SHEET_SIZE:
-                raise DisbenchError(
-                    f"{path} is {image.size[0]} x {image.size[1]} pixels; a sprite sheet has 832 x 1344."
-                )
-            pixels = torch.from_numpy(np.array(image.convert("RGBA")))  # (1344, 832, 4)
-    except OSError as error:
-        raise DisbenchError(f"{path} cannot be read as a PNG: {error}.") from error
+    picture = archives.open_picture(path, str(path), SHEET_SIZE, "RGBA")
+    pixels = torch.from_numpy(np.array(picture))  # (1344, 832, 4)
     is_opaque = pixels[..., 3:] > OPAQUE_ABOVE
     pixels[..., 3] = 255
     packed = (pixels * is_opaque).view(torch.int32).squeeze(-1)

@@ -101,8 +101,9 @@ def test_verify_says_what_does_not_hold(folder: Path, capsys: pytest.CaptureFixt
 
 def test_first_use_finds_the_file_and_says_what_it_does(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SCORE, "--data-dir", "there"]) == 0
+    assert "preparing shapes3d (3.5 MB) from there/3dshapes.h5" in capsys.readouterr().err
     assert main(SCORE) == 0  # prepared by now
-    capsys.readouterr()
+    assert "preparing" not in capsys.readouterr().err
 
 
 def test_first_use_without_a_network(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,6 +170,28 @@ def test_mpi3d_is_mpi3d_toy_in_the_record(
     out, err = capsys.readouterr()
     assert "mpi3d stands for mpi3d_toy" in err
     assert json.loads(out)["key"]["dataset"]["name"] == "mpi3d_toy"
+
+
+def test_another_copy_is_verified_by_its_pixels(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = smaller(mpi3d.TOY.spec, (2, 2, 2, 3, 3, 4, 4))
+    images = pictures(len(spec.space), spec.image_shape)
+    np.savez(folder / "mpi3d_toy.npz", images=images)
+    recipe = recipe_for(mpi3d.TOY, spec, folder)
+    for mean, status in ((tuple(images.mean((0, 1, 2)) / 255), 0), ((0.1, 0.2, 0.3), 1)):
+        recipe = dataclasses.replace(recipe, mean=mean)
+        known = {**registry.datasets(), "mpi3d_toy": prepared_entry(recipe)}
+        monkeypatch.setattr(registry, "datasets", lambda known=known: known)
+        np.savez_compressed(folder / "mpi3d_toy.npz", images=images)  # other bytes, the same pixels
+        assert main(["datasets", "prepare", "mpi3d_toy", "--from", "mpi3d_toy.npz"]) == status
+        err = capsys.readouterr().err
+        assert "is another copy than the published one; its content decides" in err
+        if status:
+            assert "neither the hash nor the pixels of mpi3d_toy" in err
+            continue
+        assert main(["datasets", "verify", "mpi3d_toy"]) == 0
+        assert "another copy, sha256" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["sprites", "beamsynthesis"])

@@ -23,9 +23,11 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from disbench.datasets import _archives as archives
+from disbench.datasets import sprites
 from disbench.datasets._preparing import prepare
 from disbench.datasets._recipe import Recipe, Slabs, Source
 from disbench.datasets._sources import SourceFile
@@ -709,3 +711,18 @@ def test_pictures_too_many_and_too_few(tmp_path: Path, refuse: Refuse) -> None:
         "holds more than 6 images and should hold 6",
     )
     refuse(write_tar(tmp_path / "set.tar.gz", {"0.png": PNGS["0.png"]}), "holds 1 images and should hold 6")
+
+
+@pytest.mark.parametrize("kind", ["eps", "bomb", "text"])
+def test_sprite_sheets_that_are_no_sheets(tmp_path: Path, kind: str) -> None:
+    for layer, n_sheets in sprites.N_SHEETS.items():
+        (tmp_path / layer).mkdir()
+        for sheet in range(n_sheets):
+            path = tmp_path / layer / f"{sheet}.png"
+            if kind == "eps":  # PIL hands this format to another program
+                path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 832 1344\n%%EndComments\n(x) run\n")
+            else:
+                path.write_bytes(b"no picture" if kind == "text" else _plain_png(30_000))
+    dataset = sprites.Sprites(tmp_path)
+    with pytest.raises(DisbenchError, match=r"0.png cannot be read as a picture"):
+        dataset.images(torch.tensor([0]))

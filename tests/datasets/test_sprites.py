@@ -112,7 +112,7 @@ def test_missing_and_wrong_sheets_are_refused(tmp_path: Path, monkeypatch: pytes
         for sheet in range(n_sheets):
             (tmp_path / "sprites_lpc" / layer / f"{sheet}.png").write_bytes(b"no picture")
     assert datasets()["sprites_full"].here(tmp_path) == "sheets found"
-    with pytest.raises(DisbenchError, match=r"body.0.png cannot be read as a PNG"):
+    with pytest.raises(DisbenchError, match=r"body.0.png cannot be read as a picture"):
         datasets()["sprites_full"].open(tmp_path).images(torch.tensor([0]))
     Image.new("RGBA", (64, 64)).save(tmp_path / "sprites_lpc" / "body" / "0.png")
     with pytest.raises(DisbenchError, match="is 64 x 64 pixels; a sprite sheet has 832 x 1344"):

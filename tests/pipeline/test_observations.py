@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from disbench import evaluate
+from disbench import evaluate, load_model
 from disbench.baselines import BASELINES
 from disbench.images import to_images
 from disbench.pictures import samples_and_traversals
@@ -90,6 +90,16 @@ def test_baselines_score_any_data_set(name: str, tiny: TinyDataset) -> None:
         assert described["name"] == name
         assert described["content_hash"] == reports[1].record["model"]["content_hash"]
         assert described["train"]["dataset"] == dataset.spec.name
+
+
+def test_a_baseline_is_the_same_model_whatever_the_machine_rounds(
+    tiny: TinyDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its content hash is that of recipe and data set: another number of threads makes other last bits."""
+    first = load_model("pca10").fitted(tiny).content_hash
+    assert load_model("random_conv10").fitted(tiny).content_hash != first
+    monkeypatch.setattr(TinyDataset, "content_hash", "2" * 64)
+    assert load_model("pca10").fitted(TinyDataset()).content_hash != first
 
 
 def test_pca_finds_the_axes_of_most_variance(tiny: TinyDataset) -> None:
