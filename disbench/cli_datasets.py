@@ -8,6 +8,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
 
+from disbench.errors import UsageError
+
 if TYPE_CHECKING:
     from disbench.types import DatasetSpec
 
@@ -79,7 +81,11 @@ def add_datasets(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
 
 
 def _data_dir(arguments: argparse.Namespace) -> Path | None:
-    return Path(arguments.data_dir) if arguments.data_dir is not None else None
+    if arguments.data_dir is None:
+        return None
+    if not Path(arguments.data_dir).is_dir():
+        raise UsageError(f"there is no folder {arguments.data_dir}, in which the data set's files should be.")
+    return Path(arguments.data_dir)
 
 
 def _info(arguments: argparse.Namespace) -> int:
@@ -102,7 +108,10 @@ def _info(arguments: argparse.Namespace) -> int:
         ("here", entry.here(_data_dir(arguments))),
     ]
     if entry.recipe is not None:
-        forms = [[file.describe() for file in source.files] for source in entry.recipe.sources]
+        forms = [
+            ["\n".join([file.describe(), *file.urls, file.page]).strip() for file in source.files]
+            for source in entry.recipe.sources
+        ]
         rows += [
             ("files", "\nor\n".join("\n".join(form) for form in forms)),
             ("resized", entry.recipe.resize),
@@ -115,12 +124,13 @@ def _info(arguments: argparse.Namespace) -> int:
 
 def _prepare(arguments: argparse.Namespace) -> int:
     from disbench.datasets._preparing import prepare
-    from disbench.errors import UsageError
     from disbench.registry import pick_dataset
 
     entry = pick_dataset(arguments.name)
     if entry.recipe is None:
-        raise UsageError(f"{entry.spec.name} needs no preparation: {entry.here(_data_dir(arguments))}.")
+        raise UsageError(
+            f"{entry.spec.name} is not prepared from files beforehand: {entry.here(_data_dir(arguments))}."
+        )
     source = Path(arguments.source) if arguments.source is not None else None
     print(prepare(entry.recipe, source=source, data_dir=_data_dir(arguments)))
     return 0
@@ -131,7 +141,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     from disbench.datasets._verify import verify
 
-    checks = list(verify(arguments.name, arguments.data_dir, progress=True))
+    checks = list(verify(arguments.name, _data_dir(arguments), progress=True))
     rows: Iterable[list[str]] = [[c.what, c.expected, c.found, "yes" if c.holds else "NO"] for c in checks]
     print(tabulate(rows, headers=["of " + arguments.name, "expected", "found", "holds"], disable_numparse=True))
     return 0 if all(check.holds for check in checks) else 1

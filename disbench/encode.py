@@ -141,8 +141,12 @@ class Encoder:
             return self._output(torch.arange(min(2, len(self.dataset)))).ndim == 3
 
     def _encode(self, images: Indices, reducer: Reducer | None, *, wants_tokens: bool, probe: _Probe | None) -> Tensor:
-        """The model's checked output for all images, reduced if there is a (fitted) reducer."""
-        batches: list[Tensor] = []
+        """The model's checked output for all images, reduced if there is a (fitted) reducer.
+
+        Written into one table as it comes: small results kept between large temporaries would keep the allocator from
+        giving those back, by gigabytes.
+        """
+        table: Tensor | None = None
         size = self.batch_size or BATCH_SIZE.get(self.device.type, BATCH_SIZE["cpu"])
         start = 0
         with tqdm(total=len(images), desc="encode", unit="image", unit_scale=True, disable=not self.progress) as bar:
@@ -159,12 +163,14 @@ class Encoder:
                     torch.cuda.empty_cache()
                     continue
                 codes = reducer(output) if reducer is not None else output
-                if batches:
-                    _check_same_width(codes, batches[0])
-                batches.append(codes)
+                if table is None:
+                    table = codes.new_empty(len(images), *codes.shape[1:])
+                _check_same_width(codes, table)
+                table[start : start + len(batch)] = codes
                 start += len(batch)
                 bar.update(len(batch))
-        return torch.cat(batches)
+        assert table is not None  # a plan has images
+        return table
 
     def call(self, index: Indices, wants_tokens: bool) -> Tensor:
         """The model's output float32 for one batch, checked for shape and finiteness."""

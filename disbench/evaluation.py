@@ -96,6 +96,11 @@ def evaluate(
         if name is not None:
             registry.pick("reducer", name, REDUCERS)
     source = registry.load_dataset(dataset) if isinstance(dataset, str | Path) else dataset
+    if not hasattr(source, "spec"):
+        raise UsageError(
+            f"a data set is a name, a path or an object with a spec; got {type(source).__name__}. Arrays become one by "
+            "disbench.datasets.from_arrays(images, factors)."
+        )
     space = space_of(source)
     loaded = load_model(model, array=array, trust=trust)
     clock = _Clock()
@@ -133,6 +138,8 @@ def evaluate(
             if reduce is not None:  # the same images for every eval seed
                 fit_on = reduce.draw(len(source), generator_for(0, f"reducer {reducer}", 1))
             plan = make_plan(draws, also=[] if fit_on is None else [fit_on])
+        if progress and (remark := _remark_on_overlap(draws.values(), len(source))):
+            print(f"disbench: {source.spec.name} {remark}", file=sys.stderr)
         with clock.step("encode"):
             codes = encoder.table(plan.images, reduce, fit_on)
         rows = {at: draw if isinstance(draw, str) else plan.draw(at) for at, draw in draws.items()}
@@ -219,6 +226,18 @@ def score_codes(
         if records_file is not None:
             records_file.append(report.record)
         return report
+
+
+def _remark_on_overlap(draws: Iterable[Draw | str], n_images: int) -> str:
+    """What to say where test samples are drawn from images that the training samples have all but used up."""
+    parts = [draw.indices for draw in draws if not isinstance(draw, str) and "test" in draw.indices]
+    n_train = max((len(indices["train"]) for indices in parts), default=0)
+    if n_images > n_train:
+        return ""
+    return (
+        f"has {n_images:,} images and {n_train:,} training samples are drawn from them: test samples are training "
+        "samples, too, and accuracies on them say little about other images."
+    )
 
 
 @dataclass

@@ -88,9 +88,11 @@ def _curve(signal: Tensor) -> Pixels:
     low, high = signal.min(), signal.max()
     level = ((high - signal) / (high - low).clamp_min(1e-12) * (_CURVE_SIDE - 1)).round()
     picture = torch.full((_CURVE_SIDE, _CURVE_SIDE, 1), 255, dtype=torch.uint8)
+    before = level[:1]
     for column, levels in enumerate(level.tensor_split(_CURVE_SIDE)):
-        if len(levels):
-            picture[int(levels.min()) : int(levels.max()) + 1, column] = 30
+        joined = torch.cat([before, levels])  # no gap to the column before
+        picture[int(joined.min()) : int(joined.max()) + 1, column] = 30
+        before = joined[-1:]
     return picture
 
 

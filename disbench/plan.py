@@ -91,7 +91,7 @@ def draw_images(
 ) -> Draw | str:
     """The metric's draw, what the data set hides drawn anew for each image; or why it cannot be made."""
     if metric.needs == "interventions" and spec.kind != "grid":
-        return f"it needs every combination of the factors, and {spec.name} has labels only"
+        return f"it needs every combination of the factors exactly once, and {spec.name} has labels only"
     return metric.draw(space, settings, generator).mapped(lambda index: spec.with_hidden(index, generator))
 
 

@@ -189,6 +189,11 @@ def load_dataset(name: str | Path, data_dir: str | Path | None = None) -> Datase
         UsageError: no data set has this name; its files are missing.
         DisbenchError: its files are not what they should be.
     """
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise UsageError(f"there is no folder {data_dir}, in which the data set's files should be.")
+    is_path = Path(name).suffix in (".npz", ".h5", ".hdf5") or len(Path(name).parts) > 1
+    if is_path and not Path(name).exists():
+        raise UsageError(f"there is no data file or folder at {name}.")
     if name not in aliases() and name not in datasets() and Path(name).exists():
         from disbench.datasets import from_file, from_folder
 

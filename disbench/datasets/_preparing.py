@@ -53,6 +53,8 @@ def prepare(recipe: Recipe, *, source: Path | None = None, data_dir: Path | None
     ):
         if source is None and read_notes(recipe) is not None:  # another process was first
             return recipe.folder
+        if recipe.folder.exists() and read_notes(recipe) is None:
+            _say(f"{recipe.folder} was prepared by another version, or is damaged; it is made anew.")
         part = recipe.folder.with_name(f"{name}.part")
         for leftover in (part, _old(recipe.folder)):  # of a run that was killed
             _remove(leftover)

@@ -80,6 +80,8 @@ def here(recipe: Recipe, data_dir: Path | None) -> str:
     """What of the data set is on this machine, in a few words."""
     if read_notes(recipe) is not None:
         return "prepared"
+    if recipe.folder.exists():
+        return "prepared by another version, or damaged"
     folders = sources.data_folders(data_dir)
     if any(len(sources.find(source.files, folders)) == len(source.files) for source in recipe.sources):
         return "files found, not prepared"

@@ -198,7 +198,7 @@ def _bar(total: int | None, what: str, progress: bool) -> tqdm:
     return tqdm(total=total, desc=what, unit="B", unit_scale=True, disable=not progress, file=sys.stderr)
 
 
-def download(file: SourceFile, progress: bool, dataset: str = "NAME") -> Path:
+def download(file: SourceFile, progress: bool, dataset: str = "") -> Path:
     """Fetch a file from the first of its addresses that delivers it whole; what was fetched before is kept and resumed.
 
     Of several processes that want the same file, one fetches it; the others wait and take what it fetched.
@@ -258,8 +258,8 @@ def by_hand(files: Iterable[SourceFile], dataset: str) -> str:
     lines = [f"  {file.describe()}\n    from {file.urls[0] if file.urls else file.page}" for file in files]
     return (
         "Fetch by hand:\n" + "\n".join(lines) + f"\nand put it into {downloads_dir()}, or into the folder named by "
-        f"--data-dir or DISBENCH_DATA; or name it: disbench datasets prepare {dataset} --from PATH"
-    )
+        "--data-dir or DISBENCH_DATA"
+    ) + (f"; or name it: disbench datasets prepare {dataset} --from PATH" if dataset else ".")
 
 
 def _notes(part: Path) -> Path:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from disbench.datasets._prepared import Prepared, open_prepared
 from disbench.datasets._preparing import MEAN_TOLERANCE, row_of_numbers
-from disbench.datasets._recipe import Recipe, read_notes
+from disbench.datasets._recipe import Recipe, here, read_notes
 from disbench.errors import UsageError
 from disbench.registry import Check, pick_dataset
 
@@ -33,7 +33,8 @@ def verify(name: str, data_dir: str | Path | None = None, progress: bool = False
     if entry.recipe is not None:
         if read_notes(entry.recipe) is None:
             recipe = entry.recipe.spec.name
-            raise UsageError(f"{recipe} is not prepared here; run: disbench datasets prepare {recipe}")
+            state = here(entry.recipe, Path(data_dir) if data_dir is not None else None)
+            raise UsageError(f"{recipe} is not prepared here ({state}); run: disbench datasets prepare {recipe}")
         yield from _checks_of_recipe(entry.recipe, open_prepared(entry.recipe), progress)
     dataset = entry.open(Path(data_dir) if data_dir is not None else None)
     if entry.recipe is None:

@@ -198,8 +198,10 @@ N_CHECKED = 20_000
 TOLERANCE = 1e-3  # four to six standard errors of what 20,000 images give
 
 
-def _checks(mean: Sequence[float], spread: Sequence[float], dataset: Dataset) -> Iterator[Check]:
-    """Channel means, and mean over images of the unbiased standard deviation within each, of random images."""
+def _checks(content: str, mean: Sequence[float], spread: Sequence[float], dataset: Dataset) -> Iterator[Check]:
+    """All sheets; then channel means and the mean spread within an image (unbiased) of random images."""
+    found_hash = dataset.content_hash
+    yield Check("all sheets", f"sha256 {content[:16]}", f"sha256 {found_hash[:16]}", found_hash == content)
     index = torch.randint(len(dataset), (N_CHECKED,), generator=torch.Generator().manual_seed(0))
     found = torch.zeros(2, 3, dtype=torch.float64)
     for some in index.split(500):
@@ -214,14 +216,20 @@ def _checks(mean: Sequence[float], spread: Sequence[float], dataset: Dataset) ->
         )
 
 
-def _entry(made: type[SpritesFull], mean: Sequence[float], spread: Sequence[float]) -> DatasetEntry:
-    return DatasetEntry(made.spec, partial(_open, made), here=_here, checks=partial(_checks, mean, spread))
+def _entry(made: type[SpritesFull], content: str, mean: Sequence[float], spread: Sequence[float]) -> DatasetEntry:
+    return DatasetEntry(made.spec, partial(_open, made), here=_here, checks=partial(_checks, content, mean, spread))
 
 
 DATASETS = {
-    SPEC.name: _entry(Sprites, (0.09755, 0.07621, 0.07189), (0.22704, 0.19500, 0.18181)),  # measured, ours
+    SPEC.name: _entry(
+        Sprites,
+        "149a25b8cf3e9c1a306ed0905dd6600012e8655bf3ccbd045fac05960415101c",
+        (0.09755, 0.07621, 0.07189),
+        (0.22704, 0.19500, 0.18181),
+    ),  # measured, ours
     FULL.name: _entry(  # published
         SpritesFull,
+        "7de0e30859e20f3af617eef918a2d460d8e24c59dd95262862bbd2db4b30be3b",
         (0.09933294682299235, 0.07689101333193574, 0.0724788139837905),
         (0.22891812398973602, 0.19518729133092955, 0.18148902745291426),
     ),

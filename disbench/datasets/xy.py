@@ -15,7 +15,7 @@ from itertools import product
 
 import torch
 
-from disbench.datasets._grid import Grid
+from disbench.datasets._grid import Grid, same_pixels
 from disbench.registry import DatasetEntry
 from disbench.types import DatasetSpec, Factor, FactorSpace, Indices, Pixels
 
@@ -103,7 +103,10 @@ class XYObject(Grid):
         return lit * (hue * brightness[..., None]).to(torch.uint8)[:, None]
 
 
+SQUARES_CONTENT = "95bfeefa1753fcdbb18134758573abb12a33fa93023d21fb1e8b26b0c5845606"
+OBJECT_CONTENT = "4a67fc9f7ccf0753c1cf303b092c5ec7aea32484f8e5707d290fac235fa85181"
+
 DATASETS = {
-    SQUARES.name: DatasetEntry(SQUARES, lambda _: XYSquares()),
-    OBJECT.name: DatasetEntry(OBJECT, lambda _: XYObject()),
+    SQUARES.name: DatasetEntry(SQUARES, lambda _: XYSquares(), checks=same_pixels(SQUARES_CONTENT)),
+    OBJECT.name: DatasetEntry(OBJECT, lambda _: XYObject(), checks=same_pixels(OBJECT_CONTENT)),
 }

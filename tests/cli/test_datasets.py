@@ -126,7 +126,7 @@ def test_files_by_hand_and_other_wrong_usage(folder: Path, capsys: pytest.Captur
             ["prepare", "mpi3d_real_complex"],
             ["cannot fetch", mpi3d.COMPLEX_FILE.name, "drive.google.com", "--from PATH"],
         ),
-        (["prepare", "rooms3d"], ["rooms3d needs no preparation: generated here"]),
+        (["prepare", "rooms3d"], ["rooms3d is not prepared from files beforehand: generated here"]),
         (["prepare", "shape3d"], ["did you mean 'shapes3d'"]),
         (["prepare", "shapes3d", "--from", "nowhere.h5"], ["there is nothing at nowhere.h5", "3dshapes.h5"]),
         (["verify", "mpi3d"], ["mpi3d stands for mpi3d_toy", "run: disbench datasets prepare mpi3d_toy"]),

@@ -33,6 +33,9 @@ def test_generated_dataset(name: str) -> None:
     assert dataset.spec.name == name
     check_dataset(dataset)
     assert registry.datasets()[name].here(None) == "generated here"
+    checks = list(registry.datasets()[name].checks(dataset))
+    assert checks
+    assert all(check.holds for check in checks)
 
 
 @pytest.mark.parametrize("name", ["sprites", "sprites_full", "beamsynthesis"])

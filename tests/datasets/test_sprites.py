@@ -115,14 +115,14 @@ def test_missing_and_wrong_sheets_are_refused(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(DisbenchError, match=r"body.0.png cannot be read as a picture"):
         datasets()["sprites_full"].open(tmp_path).images(torch.tensor([0]))
     Image.new("RGBA", (64, 64)).save(tmp_path / "sprites_lpc" / "body" / "0.png")
-    with pytest.raises(DisbenchError, match="is 64 x 64 pixels; a sprite sheet has 832 x 1344"):
+    with pytest.raises(DisbenchError, match="is 64 x 64 pixels; expected 832 x 1344"):
         datasets()["sprites"].open(tmp_path).images(torch.tensor([0]))
 
 
 def test_checks_tell_right_sheets_from_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sprites, "N_CHECKED", 500)
     checks = list(datasets()["sprites"].checks(Sprites(folder)))
-    assert [check.holds for check in checks] == [False, False]
+    assert [check.holds for check in checks] == [False, False, False]
 
 
 def test_the_real_sheets(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,11 @@ def test_the_real_sheets(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(sprites, "N_CHECKED", 5000)
     monkeypatch.setattr(sprites, "TOLERANCE", 1.5e-3)
     checks = list(entry.checks(dataset))
-    assert [check.what.split(" of ")[0] for check in checks] == ["channel means", "mean spread within an image"]
+    assert [check.what.split(" of ")[0] for check in checks] == [
+        "all sheets",
+        "channel means",
+        "mean spread within an image",
+    ]
     assert all(check.holds for check in checks), checks
 
 

@@ -290,7 +290,7 @@ def test_labelled_data_is_drawn_row_by_row(tiny: TinyDataset, small: dict[str, i
     assert report.scores["mig"] > 0.9
     value = report.values["factor_vae"]
     assert (value.status, value.reason) == (
-        "not applicable", "it needs every combination of the factors, and tiny has labels only",
+        "not applicable", "it needs every combination of the factors exactly once, and tiny has labels only",
     )  # fmt: skip
     with pytest.raises(UsageError, match="none of factor_vae can be had on tiny: it needs every combination"):
         evaluate(perfect_codes, tiny, metrics="factor_vae")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from disbench import evaluate, load_model
+from disbench import UsageError, evaluate, load_dataset, load_model
 from disbench.baselines import BASELINES
 from disbench.images import to_images
 from disbench.pictures import samples_and_traversals
@@ -117,3 +117,28 @@ def test_sheets_of_signals_and_of_hidden_factors() -> None:
     """Samples, samples, a row a factor, and one more where something is hidden."""
     assert samples_and_traversals(Signals()).height == 4 * (64 + 2)
     assert samples_and_traversals(HiddenBackground()).height == 6 * (8 + 2)
+
+
+def test_small_data_sets_bring_a_caution(tiny: TinyDataset, capsys: pytest.CaptureFixture[str]) -> None:
+    for n_train, is_said in ((255, False), (256, True)):
+        sizes = {"dci.num_train": n_train, "dci.num_test": 50, "dci.stages": 1}
+        evaluate(perfect_codes, tiny, metrics="dci", settings=sizes, progress=True)
+        assert ("test samples are training samples, too" in capsys.readouterr().err) == is_said
+
+
+def test_random_codes_vary(tiny: TinyDataset) -> None:
+    """Or no code would vote in a FactorVAE score."""
+    for dataset in (tiny, Signals()):
+        codes = BASELINES["random_conv10"].make(dataset)(to_images(dataset.images(torch.arange(len(dataset)))))
+        assert codes.std(0).min() > 0.5
+
+
+def test_what_is_no_data_set_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"got tuple. Arrays become one by disbench.datasets.from_arrays"):
+        evaluate(perfect_codes, (1, 2))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"there is no data file or folder at nowhere.npz"):
+        evaluate(perfect_codes, "nowhere.npz")
+    with pytest.raises(UsageError, match="there is no folder /nowhere"):
+        load_dataset("rooms3d", "/nowhere")
+    with pytest.raises(UsageError, match="did you mean 'rooms3d'"):
+        load_dataset("Rooms3D")
