@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from disbench.datasets import _archives as archives
+from disbench.datasets import _arrays as arrays
 from disbench.errors import DisbenchError, UsageError, first_line
 from disbench.types import Dataset, DatasetSpec, Factor, Factors, FactorSpace, Indices, Kind, Pixels
 
@@ -262,7 +263,7 @@ def _as_numpy(images: Any) -> np.ndarray:
 
 def _images_of(array: np.ndarray) -> _Images:
     def slabs() -> Iterator[np.ndarray]:
-        n_rows = max(1, archives.SLAB // array[0].nbytes)
+        n_rows = max(1, arrays.SLAB // array[0].nbytes)
         return (array[start : start + n_rows] for start in range(0, len(array), n_rows))
 
     return _checked(array.shape, array.dtype, array.__getitem__, slabs)
@@ -374,8 +375,8 @@ def _read_npz(path: Path, images: str | None, factors: str | None) -> tuple[_Ima
     with archives.open_zip(path) as archive:
         keys = [name.removesuffix(".npy") for name in archive.namelist()]
     image_key, factor_key = _keys(path, keys, images, factors)
-    array = _of_any_rank(lambda shape: archives.npz_array(path, image_key, shape, NUMBERS), 2, 3, 4)
-    table = _of_any_rank(lambda shape: archives.npz_array(path, factor_key, shape, NUMBERS), 1, 2)
+    array = _of_any_rank(lambda shape: arrays.npz_array(path, image_key, shape, NUMBERS), 2, 3, 4)
+    table = _of_any_rank(lambda shape: arrays.npz_array(path, factor_key, shape, NUMBERS), 1, 2)
     _check_sizes(path, array, table)
     if _n_bytes(array) > IN_MEMORY:
         raise DisbenchError(
@@ -387,23 +388,23 @@ def _read_npz(path: Path, images: str | None, factors: str | None) -> tuple[_Ima
 
 
 def _read_hdf5(path: Path, images: str | None, factors: str | None) -> tuple[_Images, np.ndarray]:
-    with archives.open_hdf5(path) as file:
+    with arrays.open_hdf5(path) as file:
         image_key, factor_key = _keys(path, [*file], images, factors)
-        table = _of_any_rank(lambda shape: archives.hdf5_array(path, file, factor_key, shape, NUMBERS), 1, 2)
-        array = _of_any_rank(lambda shape: archives.hdf5_array(path, file, image_key, shape, NUMBERS), 2, 3, 4)
+        table = _of_any_rank(lambda shape: arrays.hdf5_array(path, file, factor_key, shape, NUMBERS), 1, 2)
+        array = _of_any_rank(lambda shape: arrays.hdf5_array(path, file, image_key, shape, NUMBERS), 2, 3, 4)
         _check_sizes(path, array, table)
         labels = table[:]
         if _n_bytes(array) <= IN_MEMORY:
-            return _images_of(_whole(array, archives.hdf5_slabs(array))), labels
+            return _images_of(_whole(array, arrays.hdf5_slabs(array))), labels
         shape, dtype = array.shape, array.dtype
 
     def read(rows: np.ndarray) -> np.ndarray:
-        with archives.open_hdf5(path) as file:
+        with arrays.open_hdf5(path) as file:
             return _hdf5_rows(file[image_key], rows)
 
     def slabs() -> Iterator[np.ndarray]:
-        with archives.open_hdf5(path) as file:
-            yield from archives.hdf5_slabs(file[image_key])
+        with arrays.open_hdf5(path) as file:
+            yield from arrays.hdf5_slabs(file[image_key])
 
     return _checked(shape, dtype, read, slabs), labels
 
@@ -411,7 +412,7 @@ def _read_hdf5(path: Path, images: str | None, factors: str | None) -> tuple[_Im
 def _hdf5_rows(array: Any, rows: np.ndarray) -> np.ndarray:
     """Rows of an HDF5 array in the order asked for, each chunk unpacked once."""
     row_bytes = array.dtype.itemsize * math.prod(array.shape[1:])
-    per_block = max(1, min(array.chunks[0] if array.chunks else 1, archives.SLAB // row_bytes))
+    per_block = max(1, min(array.chunks[0] if array.chunks else 1, arrays.SLAB // row_bytes))
     found = np.empty((len(rows), *array.shape[1:]), array.dtype)
     blocks = rows // per_block
     for block in np.unique(blocks):

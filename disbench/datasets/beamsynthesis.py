@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from disbench.datasets import _archives as archives
+from disbench.datasets import _arrays as arrays
 from disbench.datasets._prepared import prepared_entry
 from disbench.datasets._recipe import Recipe, Slabs, Source
 from disbench.datasets._sources import SourceFile
@@ -59,9 +60,7 @@ def _read(paths: Mapping[str, Path], spec: DatasetSpec) -> Slabs:
     with archives.open_zip(path) as archive:
         for name in _members_in_order(path, archive, spec):
             yield (
-                archives.npy_member(path, archive, name, (length,), ("float64",))
-                .astype("float32")
-                .reshape(1, length, 1)
+                arrays.npy_member(path, archive, name, (length,), ("float64",)).astype("float32").reshape(1, length, 1)
             )
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from disbench.datasets import _archives as archives
+from disbench.datasets import _arrays as arrays
 from disbench.datasets import _resize as resizing
 from disbench.datasets._prepared import prepared_entry
 from disbench.datasets._recipe import Recipe, Slabs, Source
@@ -153,7 +154,7 @@ def _views(path: Path, content: bytes, spec: DatasetSpec, rule: str) -> np.ndarr
             what = " and ".join(f"{kind} {shape}" for shape, kind in found) or "missing"
             raise DisbenchError(f"{path}: the array im is {what}; expected uint8 {expected}.")
         images = loadmat(io.BytesIO(content), variable_names=["im"])["im"]
-    archives.check_shape(f"{path}: im", images.shape, images.dtype, expected, ("uint8",))
+    arrays.check_shape(f"{path}: im", images.shape, images.dtype, expected, ("uint8",))
     pictures = images.transpose(4, 3, 0, 1, 2).reshape(-1, SOURCE_SIDE, SOURCE_SIDE, n_channels)
     return resizing.resize(pictures, side, rule).reshape(n_elevations, n_azimuths, side, side, n_channels)
 

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from disbench.datasets import _archives as archives
+from disbench.datasets import _arrays as arrays
 from disbench.datasets import _sources as sources
 from disbench.datasets import dsprites_regen
 from disbench.datasets._grid import Grid, OnDevice, same_pixels
@@ -71,19 +72,19 @@ N_LIT = 128_328_862  # pixels in the whole set
 def _read_hdf5(paths: Mapping[str, Path], spec: DatasetSpec) -> Slabs:
     path = paths[HDF5.name]
     n_images = len(spec.space)
-    with archives.open_hdf5(path) as file:
-        images = archives.hdf5_array(path, file, "imgs", (n_images, SIDE, SIDE), ("uint8",))
+    with arrays.open_hdf5(path) as file:
+        images = arrays.hdf5_array(path, file, "imgs", (n_images, SIDE, SIDE), ("uint8",))
         n_columns = 1 + spec.space.n_factors
-        classes = archives.hdf5_array(path, file, "latents/classes", (n_images, n_columns), ("int64",))
+        classes = arrays.hdf5_array(path, file, "latents/classes", (n_images, n_columns), ("int64",))
         _check_classes(path, classes[:], spec)
-        yield from _as_bytes(path, archives.hdf5_slabs(images))
+        yield from _as_bytes(path, arrays.hdf5_slabs(images))
 
 
 def _read_npz(paths: Mapping[str, Path], spec: DatasetSpec) -> Slabs:
     path = paths[NPZ.name]
     n_images = len(spec.space)
-    images = archives.npz_array(path, "imgs", (n_images, SIDE, SIDE), ("uint8",))
-    classes = archives.npz_array(path, "latents_classes", (n_images, 1 + spec.space.n_factors), ("int64",))
+    images = arrays.npz_array(path, "imgs", (n_images, SIDE, SIDE), ("uint8",))
+    classes = arrays.npz_array(path, "latents_classes", (n_images, 1 + spec.space.n_factors), ("int64",))
     _check_classes(path, classes.whole(), spec)
     yield from _as_bytes(path, images.slabs())
 

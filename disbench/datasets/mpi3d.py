@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from disbench.datasets import _archives as archives
+from disbench.datasets import _arrays as arrays
 from disbench.datasets._prepared import prepared_entry
 from disbench.datasets._recipe import Recipe, Slabs, Source
 from disbench.datasets._sources import SourceFile
@@ -70,7 +70,7 @@ def _read(paths: Mapping[str, Path], spec: DatasetSpec, name: str) -> Slabs:
             f"{path} is by its name the toy file that disentanglement_lib's script fetches, not {spec.name}; fetch "
             f"{name} from {spec.homepage}."
         )
-    stream = archives.npz_array(path, "images", (None, *spec.image_shape), ("uint8",))
+    stream = arrays.npz_array(path, "images", (None, *spec.image_shape), ("uint8",))
     _check_rows(path, stream.shape[0], spec)
     yield from stream.slabs()
 

@@ -23,6 +23,7 @@ from typing import BinaryIO
 import numpy as np
 
 from disbench.datasets import _archives as archives
+from disbench.datasets import _arrays as arrays
 from disbench.datasets._prepared import prepared_entry
 from disbench.datasets._recipe import Recipe, Slabs, Source
 from disbench.datasets._resize import RULES, resize
@@ -107,7 +108,7 @@ def _read_zip(path: Path, spec: DatasetSpec) -> Slabs:
     with archives.open_zip(path) as archive:
         tables = [name for name in archive.namelist() if name.rpartition("/")[2] in LABEL_FILES]
         shape = (len(spec.space), None)
-        _check_tables(path, [archives.npy_member(path, archive, name, shape, _LABEL_TYPES) for name in tables], spec)
+        _check_tables(path, [arrays.npy_member(path, archive, name, shape, _LABEL_TYPES) for name in tables], spec)
         names = _in_order(path, archive.namelist(), len(spec.space))
         yield from _slabs(
             ((archives.zip_member(path, archive, name, _MAX_PNG), f"{path}: {name}") for name in names), spec
@@ -117,7 +118,7 @@ def _read_zip(path: Path, spec: DatasetSpec) -> Slabs:
 def _read_folder(folder: Path, spec: DatasetSpec) -> Slabs:
     tables = [folder / name for name in LABEL_FILES if (folder / name).is_file()]
     shape = (len(spec.space), None)
-    _check_tables(folder, [archives.npy_file(table, shape, _LABEL_TYPES) for table in tables], spec)
+    _check_tables(folder, [arrays.npy_file(table, shape, _LABEL_TYPES) for table in tables], spec)
     images = folder / "images" if (folder / "images").is_dir() else folder
     names = _in_order(images, os.listdir(images), len(spec.space))
     yield from _slabs(((images / name, str(images / name)) for name in names), spec)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from disbench.datasets import _archives as archives
+from disbench.datasets import _arrays as arrays
 from disbench.datasets._prepared import prepared_entry
 from disbench.datasets._recipe import Recipe, Slabs, Source
 from disbench.datasets._sources import SourceFile
@@ -61,11 +61,11 @@ def values_of_factors(spec: DatasetSpec) -> list[np.ndarray]:
 def _read_hdf5(paths: Mapping[str, Path], spec: DatasetSpec) -> Slabs:
     path = paths[HDF5.name]
     n_images, k = len(spec.space), spec.space.n_factors
-    with archives.open_hdf5(path) as file:
-        images = archives.hdf5_array(path, file, "images", (n_images, *spec.image_shape), ("uint8",))
-        labels = archives.hdf5_array(path, file, "labels", (n_images, k), ("float64", "float32"))
+    with arrays.open_hdf5(path) as file:
+        images = arrays.hdf5_array(path, file, "images", (n_images, *spec.image_shape), ("uint8",))
+        labels = arrays.hdf5_array(path, file, "labels", (n_images, k), ("float64", "float32"))
         _check_labels(path, labels[:], spec)
-        yield from archives.hdf5_slabs(images)
+        yield from arrays.hdf5_slabs(images)
 
 
 def _check_labels(path: Path, labels: np.ndarray, spec: DatasetSpec) -> None:
@@ -84,10 +84,10 @@ def _read_npz(paths: Mapping[str, Path], spec: DatasetSpec) -> Slabs:
     """One image after another, or, as disentanglement_lib expects it, with an axis for each factor."""
     path = paths[NPZ.name]
     try:
-        images = archives.npz_array(path, "images", (*spec.space.sizes, *spec.image_shape), ("uint8",))
+        images = arrays.npz_array(path, "images", (*spec.space.sizes, *spec.image_shape), ("uint8",))
         images.regroup((len(spec.space), *spec.image_shape))
     except DisbenchError:
-        images = archives.npz_array(path, "images", (len(spec.space), *spec.image_shape), ("uint8",))
+        images = arrays.npz_array(path, "images", (len(spec.space), *spec.image_shape), ("uint8",))
     yield from images.slabs()
 
 

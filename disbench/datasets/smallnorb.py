@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from disbench.datasets import _archives as archives
+from disbench.datasets import _arrays as arrays
 from disbench.datasets import _resize as resizing
 from disbench.datasets._prepared import prepared_entry
 from disbench.datasets._recipe import Recipe, Slabs, Source
@@ -213,7 +214,7 @@ def _slabs(path: Path, shape: tuple[int, ...], dtype: str) -> Iterator[np.ndarra
     """
     expected = np.dtype(dtype)
     row_bytes = expected.itemsize * math.prod(shape[1:])
-    n_each = max(1, archives.SLAB // row_bytes)
+    n_each = max(1, arrays.SLAB // row_bytes)
     header = 8 + 4 * max(3, len(shape))
     limit = header + shape[0] * row_bytes
     with archives.gunzipped(path, limit) as file, archives.reading(path, "a binary matrix of NORB"):
@@ -221,7 +222,7 @@ def _slabs(path: Path, shape: tuple[int, ...], dtype: str) -> Iterator[np.ndarra
         if magic not in _TYPES or not 0 <= n_dimensions <= _MAX_DIMENSIONS:
             raise DisbenchError(f"{path} is no binary matrix of NORB: it begins with {magic:#x}, {n_dimensions}.")
         dimensions = np.frombuffer(archives.read_exactly(file, 4 * max(3, n_dimensions)), "<i4")[:n_dimensions].tolist()
-        archives.check_shape(str(path), dimensions, np.dtype(_TYPES[magic]), shape, (expected.name,))
+        arrays.check_shape(str(path), dimensions, np.dtype(_TYPES[magic]), shape, (expected.name,))
         for start in range(0, shape[0], n_each):
             some = min(n_each, shape[0] - start)
             numbers = np.frombuffer(archives.read_exactly(file, some * row_bytes), _TYPES[magic])

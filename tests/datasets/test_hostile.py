@@ -27,6 +27,7 @@ import torch
 from PIL import Image
 
 from disbench.datasets import _archives as archives
+from disbench.datasets import _arrays as arrays
 from disbench.datasets import sprites
 from disbench.datasets._preparing import prepare
 from disbench.datasets._recipe import Recipe, Slabs, Source
@@ -54,13 +55,13 @@ MUCH = 256 << 20  # bytes that a bomb unpacks to
 
 def _read_npz(paths: Mapping[str, Path], spec: DatasetSpec) -> Slabs:
     shape = (len(spec.space), *spec.image_shape)
-    yield from archives.npz_array(paths["set.npz"], "images", shape, ("uint8",)).slabs()
+    yield from arrays.npz_array(paths["set.npz"], "images", shape, ("uint8",)).slabs()
 
 
 def _read_hdf5(paths: Mapping[str, Path], spec: DatasetSpec) -> Slabs:
     path, shape = paths["set.h5"], (len(spec.space), *spec.image_shape)
-    with archives.open_hdf5(path) as file:
-        yield from archives.hdf5_slabs(archives.hdf5_array(path, file, "images", shape, ("uint8",)))
+    with arrays.open_hdf5(path) as file:
+        yield from arrays.hdf5_slabs(arrays.hdf5_array(path, file, "images", shape, ("uint8",)))
 
 
 def _read_zip(paths: Mapping[str, Path], spec: DatasetSpec) -> Slabs:
@@ -270,12 +271,12 @@ def test_pickled_objects_are_not_unpickled(tmp_path: Path, refuse: Refuse) -> No
     refuse(tmp_path / "set.npz", r"images.npy holds pickled objects, which can run code.*save it as plain numbers")
     np.save(tmp_path / "set.npy", array)
     with pytest.raises(DisbenchError, match="holds pickled objects"):
-        archives.npy_file(tmp_path / "set.npy", SHAPE, ("uint8",))
+        arrays.npy_file(tmp_path / "set.npy", SHAPE, ("uint8",))
     with (
         archives.open_zip(tmp_path / "set.npz") as archive,
         pytest.raises(DisbenchError, match="holds pickled objects"),
     ):
-        archives.npy_member(tmp_path / "set.npz", archive, "images.npy", SHAPE, ("uint8",))
+        arrays.npy_member(tmp_path / "set.npz", archive, "images.npy", SHAPE, ("uint8",))
     assert not canary.exists()
     np.load(tmp_path / "set.npy", allow_pickle=True)  # it would have
     assert canary.exists()
@@ -311,23 +312,23 @@ def test_arrays_that_are_not_what_is_expected(tmp_path: Path, refuse: Refuse, co
     path = tmp_path / "images.npy"
     path.write_bytes(content)
     with pytest.raises(DisbenchError, match=message.replace("unpacks to", "has")):
-        archives.npy_file(path, SHAPE, ("uint8",))
+        arrays.npy_file(path, SHAPE, ("uint8",))
     with (
         archives.open_zip(tmp_path / "set.npz") as archive,
         pytest.raises(DisbenchError, match=message),
     ):
-        archives.npy_member(tmp_path / "set.npz", archive, "images.npy", SHAPE, ("uint8",))
+        arrays.npy_member(tmp_path / "set.npz", archive, "images.npy", SHAPE, ("uint8",))
 
 
 def test_arrays_stored_by_column_are_read_if_they_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_zip(tmp_path / "set.npz", {"images.npy": npy(np.asfortranarray(IMAGES))})
-    (slab,) = archives.npz_array(path, "images", SHAPE, ("uint8",)).slabs()
+    (slab,) = arrays.npz_array(path, "images", SHAPE, ("uint8",)).slabs()
     np.testing.assert_array_equal(slab, IMAGES)
     with archives.open_zip(path) as archive:
-        np.testing.assert_array_equal(archives.npy_member(path, archive, "images.npy", SHAPE, ("uint8",)), IMAGES)
-    monkeypatch.setattr(archives, "_MAX_SMALL", IMAGES.nbytes - 1)
+        np.testing.assert_array_equal(arrays.npy_member(path, archive, "images.npy", SHAPE, ("uint8",)), IMAGES)
+    monkeypatch.setattr(arrays, "_MAX_SMALL", IMAGES.nbytes - 1)
     with pytest.raises(DisbenchError, match=r"stored column by column; expected .*\(C order\)"):
-        archives.npz_array(path, "images", SHAPE, ("uint8",))
+        arrays.npz_array(path, "images", SHAPE, ("uint8",))
 
 
 @pytest.fixture(scope="module")
@@ -390,12 +391,12 @@ def test_members_that_python_unpacks_without_a_limit(tmp_path: Path, refuse: Ref
 def test_arrays_of_any_length_are_bounded_too(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "any.npz", {"images.npy": npy_header((2**40, 2**40)) + bytes(10)})
     with pytest.raises(DisbenchError, match="its header says"):
-        archives.npz_array(path, "images", (None, None), ("uint8",))
+        arrays.npz_array(path, "images", (None, None), ("uint8",))
     write_zip(path, {"images.npy": npy_header((-2, -5)) + bytes(10)})
     with pytest.raises(DisbenchError, match=r"has shape \(-2, -5\).*expected \(any, any\)"):
-        archives.npz_array(path, "images", (None, None), ("uint8",))
+        arrays.npz_array(path, "images", (None, None), ("uint8",))
     write_zip(path, {"images.npy": npy_header((1, MUCH + 1)) + bytes(MUCH + 1)})
-    stream = archives.npz_array(path, "images", (None, None), ("uint8",))
+    stream = arrays.npz_array(path, "images", (None, None), ("uint8",))
     tracemalloc.start()
     try:
         with pytest.raises(DisbenchError, match=r"a row of images.npy has 268,435,457 bytes, too many"):
@@ -403,7 +404,7 @@ def test_arrays_of_any_length_are_bounded_too(tmp_path: Path) -> None:
         with pytest.raises(DisbenchError, match=r"images.npy has 268,435,457 bytes; expected at most 268,435,456"):
             stream.whole()
         with archives.open_zip(path) as archive, pytest.raises(DisbenchError, match="expected at most 268,435,456"):
-            archives.npy_member(path, archive, "images.npy", (None, None), ("uint8",))
+            arrays.npy_member(path, archive, "images.npy", (None, None), ("uint8",))
         assert tracemalloc.get_traced_memory()[1] < 10 << 20
     finally:
         tracemalloc.stop()
@@ -538,7 +539,7 @@ def test_hdf5(tmp_path: Path, refuse: Refuse, write: Callable[[Any, Path], None]
 
 
 def test_large_hdf5_chunks_that_are_sound_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "_MAX_CHUNK", 2000)  # so that chunks of 1,152 bytes are looked into
+    monkeypatch.setattr(arrays, "_MAX_CHUNK", 2000)  # so that chunks of 1,152 bytes are looked into
     for packing in ({}, {"compression": "gzip"}, {"compression": "gzip", "shuffle": True, "fletcher32": True}):
         with h5py.File(tmp_path / "set.h5", "w") as file:
             file.create_dataset("images", data=IMAGES, chunks=SHAPE, **packing)

@@ -131,7 +131,7 @@ def test_arrays_are_not_copied_and_a_memory_map_stays_one(tmp_path: Path) -> Non
 
 
 def test_values_behind_the_first_slab_are_tried_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_own.archives, "SLAB", 300)
+    monkeypatch.setattr(_own.arrays, "SLAB", 300)
     images = PICTURES / 255
     whole = from_arrays(images, GRID).content_hash
     images[-1, -1, -1, -1] = 1.5

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from disbench.datasets import _archives as archives
+from disbench.datasets import _arrays as arrays
 from disbench.datasets import shapes3d
 from disbench.datasets._prepared import Prepared, open_prepared
 from disbench.datasets._preparing import prepare
@@ -51,7 +51,7 @@ def test_image_i_has_the_factors_of_index_i(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("shape", [(N,), SPEC.space.sizes])
 def test_the_home_made_npz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]) -> None:
     """In a row, or with an axis for each factor, whose rows would be too large to be read at once."""
-    monkeypatch.setattr(archives, "_MAX_SMALL", 1 << 20)
+    monkeypatch.setattr(arrays, "_MAX_SMALL", 1 << 20)
     images = pictures(N, SPEC.image_shape).reshape(*shape, *SPEC.image_shape)
     np.savez_compressed(tmp_path / "3dshapes.npz", images=images)
     _, dataset = opened(tmp_path, monkeypatch)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Generator
 
-from disbench.datasets import _archives as archives
+from disbench.datasets import _arrays as arrays
 from disbench.datasets import smallnorb
 from disbench.datasets._prepared import Prepared, open_prepared
 from disbench.datasets._preparing import prepare
@@ -103,7 +103,7 @@ def test_a_hidden_toy(tmp_path: Path, is_packed: bool) -> None:
 
 
 def test_the_toy_as_a_factor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "SLAB", 7 * 2 * 96 * 96)  # rows come in many slabs, the last one shorter
+    monkeypatch.setattr(arrays, "SLAB", 7 * 2 * 96 * 96)  # rows come in many slabs, the last one shorter
     for split in smallnorb.SPLITS:
         write(tmp_path, split)
     dataset = opened(small(smallnorb.FACTORS5, tmp_path), tmp_path)
