@@ -255,7 +255,9 @@ def sizes(files: Iterable[SourceFile]) -> tuple[int, str]:
 
 def by_hand(files: Iterable[SourceFile], dataset: str) -> str:
     """What a person has to fetch for a data set, and where to put it."""
-    lines = [f"  {file.describe()}\n    from {file.urls[0] if file.urls else file.page}" for file in files]
+    lines = [
+        f"  {file.describe()}\n    from {file.urls[0] if file.urls else file.page or 'its authors'}" for file in files
+    ]
     return (
         "Fetch by hand:\n" + "\n".join(lines) + f"\nand put it into {downloads_dir()}, or into the folder named by "
         "--data-dir or DISBENCH_DATA"
