@@ -256,6 +256,11 @@ def _check_chunks(what: str, array: Any) -> None:
         if is_sound and packers:
             is_sound = filters.count(_GZIP) == 1 and chunk.filter_mask == 0
             is_sound = is_sound and _inflates_to(array.id.read_direct_chunk(chunk.chunk_offset)[1], n_bytes + 4)
+        if not is_sound and _LZF in filters:
+            raise DisbenchError(
+                f"{what} has chunks packed by lzf that are too large to be checked; write it anew with gzip, or in "
+                "smaller chunks."
+            )
         if not is_sound:
             raise DisbenchError(
                 f"{what} has a chunk that unpacks to more than its {n_bytes:,} bytes; refused. Fetch it again."

@@ -66,6 +66,7 @@ NPZ = SourceFile(
     urls=(f"{_ADDRESS}.npz",),
     md5="7da33b31b13a06f4b04a70402ce90c2e",
 )
+CLASS_TYPES = ("int64", "int32", "uint8", "float64")  # int64 in the npz; any that holds small whole numbers will do
 N_LIT = 128_328_862  # pixels in the whole set
 
 
@@ -75,7 +76,7 @@ def _read_hdf5(paths: Mapping[str, Path], spec: DatasetSpec) -> Slabs:
     with arrays.open_hdf5(path) as file:
         images = arrays.hdf5_array(path, file, "imgs", (n_images, SIDE, SIDE), ("uint8",))
         n_columns = 1 + spec.space.n_factors
-        classes = arrays.hdf5_array(path, file, "latents/classes", (n_images, n_columns), ("int64",))
+        classes = arrays.hdf5_array(path, file, "latents/classes", (n_images, n_columns), CLASS_TYPES)
         _check_classes(path, classes[:], spec)
         yield from _as_bytes(path, arrays.hdf5_slabs(images))
 
@@ -84,7 +85,7 @@ def _read_npz(paths: Mapping[str, Path], spec: DatasetSpec) -> Slabs:
     path = paths[NPZ.name]
     n_images = len(spec.space)
     images = arrays.npz_array(path, "imgs", (n_images, SIDE, SIDE), ("uint8",))
-    classes = arrays.npz_array(path, "latents_classes", (n_images, 1 + spec.space.n_factors), ("int64",))
+    classes = arrays.npz_array(path, "latents_classes", (n_images, 1 + spec.space.n_factors), CLASS_TYPES)
     _check_classes(path, classes.whole(), spec)
     yield from _as_bytes(path, images.slabs())
 

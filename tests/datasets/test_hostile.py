@@ -727,3 +727,17 @@ def test_sprite_sheets_that_are_no_sheets(tmp_path: Path, kind: str) -> None:
     dataset = sprites.Sprites(tmp_path)
     with pytest.raises(DisbenchError, match=r"0.png cannot be read as a picture"):
         dataset.images(torch.tensor([0]))
+
+
+def test_large_chunks_of_lzf_cannot_be_checked(tmp_path: Path) -> None:
+    """What they unpack to is not known before they are unpacked."""
+    path = tmp_path / "large.h5"
+    shape = (256, 64, 64, 3)
+    with h5py.File(path, "w") as file:
+        noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        file.create_dataset("images", data=noise, chunks=shape, compression="lzf")
+    with (
+        arrays.open_hdf5(path) as file,
+        pytest.raises(DisbenchError, match="too large to be checked; write it anew with gzip"),
+    ):
+        arrays.hdf5_array(path, file, "images", shape, ("uint8",))
