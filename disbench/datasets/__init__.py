@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from disbench.datasets._own import from_arrays, from_file, from_folder
+    from disbench.datasets._own import from_arrays
+    from disbench.datasets._own_files import from_file, from_folder
     from disbench.datasets._prepared import prepared_entry
     from disbench.datasets._recipe import Recipe, Source
     from disbench.datasets._sources import SourceFile
@@ -19,8 +20,8 @@ _HOMES = {
     "Source": "_recipe",
     "SourceFile": "_sources",
     "from_arrays": "_own",
-    "from_file": "_own",
-    "from_folder": "_own",
+    "from_file": "_own_files",
+    "from_folder": "_own_files",
     "prepared_entry": "_prepared",
 }
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from disbench import evaluate, load_dataset
-from disbench.datasets import _own, from_arrays, from_file, from_folder
+from disbench.datasets import _own_files, from_arrays, from_file, from_folder
 from disbench.errors import DisbenchError, UsageError
 from disbench.testing import check_dataset
 from disbench.types import Dataset
@@ -131,7 +131,7 @@ def test_arrays_are_not_copied_and_a_memory_map_stays_one(tmp_path: Path) -> Non
 
 
 def test_values_behind_the_first_slab_are_tried_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_own.arrays, "SLAB", 300)
+    monkeypatch.setattr(_own_files.arrays, "SLAB", 300)
     images = PICTURES / 255
     whole = from_arrays(images, GRID).content_hash
     images[-1, -1, -1, -1] = 1.5
@@ -393,7 +393,7 @@ def test_a_large_hdf5_file_is_read_by_index(
         chunks = chunks and (*chunks, 3)[: images.ndim]
         file.create_dataset("images", data=images[SHUFFLE], chunks=chunks)
         file.create_dataset("factors", data=GRID[SHUFFLE])
-    monkeypatch.setattr(_own, "IN_MEMORY", 1000)
+    monkeypatch.setattr(_own_files, "IN_MEMORY", 1000)
     dataset = from_file(path)
     check_dataset(dataset)
     expected = from_arrays(images, GRID)
@@ -408,7 +408,7 @@ def test_a_large_hdf5_file_is_read_by_index(
 
 def test_a_large_npz_file_is_refused_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "mine.npz", images=PICTURES, factors=GRID)
-    monkeypatch.setattr(_own, "IN_MEMORY", 1000)
+    monkeypatch.setattr(_own_files, "IN_MEMORY", 1000)
     with pytest.raises(DisbenchError, match=r"3,456 bytes, too many.*from_arrays\(np.load\(path, mmap_mode"):
         from_file(path)
 
