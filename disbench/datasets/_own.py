@@ -115,6 +115,7 @@ class Own:
 
 
 def own_data(name: str, images: Images, factors: Any, names: Any, kinds: Any) -> Own:
+    """The data set of some images and their factors: a grid, if the rows are one."""
     table, space = _number(factors, names, kinds)
     if len(table) != images.n:
         raise DisbenchError(f"there are {images.n:,} images and {len(table):,} rows of factors; each needs one row.")
@@ -176,6 +177,8 @@ def _as_numpy(images: Any) -> np.ndarray:
 
 
 def images_of(array: np.ndarray) -> Images:
+    """Images that are read from an array, or a memory map, row by row."""
+
     def slabs() -> Iterator[np.ndarray]:
         n_rows = max(1, arrays.SLAB // array[0].nbytes)
         return (array[start : start + n_rows] for start in range(0, len(array), n_rows))
