@@ -24,7 +24,7 @@ _DAMAGE = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, OverflowError, SyntaxError, RuntimeError),
     *(struct.error, zlib.error, zipfile.BadZipFile, tarfile.TarError),
 )
-_PICTURES = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # none that calls another program, as EPS does
+PICTURES = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # none that calls another program, as EPS does
 
 
 @contextlib.contextmanager
@@ -167,6 +167,18 @@ def tar_members(
             yield name, io.BytesIO(read_exactly(file, member.size))
 
 
+def unpacked_size(packed: bytes, limit: int) -> int:
+    """Bytes that zlib data unpacks to, counted until they are more than `limit`."""
+    unpacker = zlib.decompressobj()
+    size = len(unpacker.decompress(packed, 1 << 20))
+    while size <= limit and not unpacker.eof:
+        block = unpacker.decompress(unpacker.unconsumed_tail, 1 << 20)
+        if not block and not unpacker.unconsumed_tail:
+            raise EOFError("packed data ends too early")
+        size += len(block)
+    return size
+
+
 def read_exactly(file: IO[bytes], n: int) -> bytes:
     """The next n bytes of a stream.
 
@@ -201,7 +213,7 @@ def open_picture(source: Path | BinaryIO, name: str, size: tuple[int, int] | Non
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata that nobody reads
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return _converted(Image.open(source, formats=_PICTURES), name, size, mode)
+            return _converted(Image.open(source, formats=PICTURES), name, size, mode)
     except (*_DAMAGE, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DisbenchError(
             f"{name} cannot be read as a picture: {first_line(error).rstrip('.')}. It is damaged or something else; "

@@ -11,7 +11,6 @@ import io
 import math
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -251,11 +250,14 @@ def _check_chunks(what: str, array: Any) -> None:
     growth = packers[0] if packers else 1
     doubtful: list[Any] = []
     array.id.chunk_iter(lambda chunk: doubtful.append(chunk) if chunk.size * growth > _MAX_CHUNK else None)
+    limit = n_bytes + 4  # a checksum
     for chunk in doubtful:
         is_sound = chunk.size <= n_bytes + n_bytes // 100 + 4096
         if is_sound and packers:
             is_sound = filters.count(_GZIP) == 1 and chunk.filter_mask == 0
-            is_sound = is_sound and _inflates_to(array.id.read_direct_chunk(chunk.chunk_offset)[1], n_bytes + 4)
+            is_sound = (
+                is_sound and archives.unpacked_size(array.id.read_direct_chunk(chunk.chunk_offset)[1], limit) <= limit
+            )
         if not is_sound and _LZF in filters:
             raise DisbenchError(
                 f"{what} has chunks packed by lzf that are too large to be checked; write it anew with gzip, or in "
@@ -269,16 +271,6 @@ def _check_chunks(what: str, array: Any) -> None:
 
 _GZIP, _SHUFFLE, _CHECKSUM, _LZF = 1, 2, 3, 32000  # HDF5's numbers of filters
 _GROWTH = {_GZIP: 1032, _LZF: 264}  # how many bytes one byte can unpack to
-
-
-def _inflates_to(packed: bytes, limit: int) -> bool:
-    """Whether a zlib stream ends within `limit` bytes."""
-    unpacker = zlib.decompressobj()
-    n_bytes = 0
-    while packed and not unpacker.eof and n_bytes <= limit:
-        n_bytes += len(unpacker.decompress(packed, 1 << 20))
-        packed = unpacker.unconsumed_tail
-    return n_bytes <= limit
 
 
 def hdf5_slabs(array: Any) -> Iterator[np.ndarray]:

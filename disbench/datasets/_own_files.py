@@ -21,7 +21,6 @@ from disbench.types import Dataset, Kind
 
 T = TypeVar("T")
 IN_MEMORY = 512 << 20  # bytes of a file's array that are read at once
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # no others: some start programs
 MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
 IMAGE_KEYS = ("images", "imgs")
 FACTOR_KEYS = ("factors", "labels", "latents_classes", "latents/classes")
@@ -132,7 +131,7 @@ def _open_picture(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarra
     from PIL import Image
 
     try:
-        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as picture:
+        with warnings.catch_warnings(), Image.open(path, formats=archives.PICTURES) as picture:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             if picture.mode not in MODES or "transparency" in picture.info or ";16" in str(picture.tile):
                 mode = f"{picture.mode} with transparency" if "transparency" in picture.info else picture.mode

@@ -17,7 +17,6 @@ from __future__ import annotations
 import io
 import re
 import struct
-import zlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -177,22 +176,10 @@ def _check_matlab(path: Path, content: bytes) -> None:
             if start + size > len(content):
                 raise EOFError(f"the data ends {start + size - len(content):,} bytes too early")
             if kind == _MATLAB_COMPRESSED:
-                left -= _unpacked_size(content[start : start + size], left)
+                left -= archives.unpacked_size(content[start : start + size], left)
             if left < 0:
                 raise DisbenchError(f"{path} unpacks to more than {_FILE_LIMIT:,} bytes; refused.")
             start += size
-
-
-def _unpacked_size(packed: bytes, limit: int) -> int:
-    """Bytes that zlib data unpacks to, counted until they are more than `limit`."""
-    unpacker = zlib.decompressobj()
-    size = len(unpacker.decompress(packed, 1 << 20))
-    while size <= limit and not unpacker.eof:
-        block = unpacker.decompress(unpacker.unconsumed_tail, 1 << 20)
-        if not block and not unpacker.unconsumed_tail:
-            raise EOFError("packed data ends too early")
-        size += len(block)
-    return size
 
 
 def _recipe(name: str, rule: str, mean: tuple[float, ...] = (), std: tuple[float, ...] = ()) -> Recipe:
