@@ -11,8 +11,8 @@ from pathlib import Path
 from tabulate import tabulate
 
 from disbench import registry
-from disbench.datasets._sources import sizes
 from disbench.protocols import PROTOCOLS
+from disbench.sources import sizes
 
 ROOT = Path(__file__).parent.parent
 

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from disbench.datasets._own_files import from_file, from_folder
     from disbench.datasets._prepared import prepared_entry
     from disbench.datasets._recipe import Recipe, Source
-    from disbench.datasets._sources import SourceFile
+    from disbench.sources import SourceFile
 
 _HOMES = {
-    "Recipe": "_recipe",
-    "Source": "_recipe",
-    "SourceFile": "_sources",
-    "from_arrays": "_own",
-    "from_file": "_own_files",
-    "from_folder": "_own_files",
-    "prepared_entry": "_prepared",
+    "Recipe": "disbench.datasets._recipe",
+    "Source": "disbench.datasets._recipe",
+    "SourceFile": "disbench.sources",
+    "from_arrays": "disbench.datasets._own",
+    "from_file": "disbench.datasets._own_files",
+    "from_folder": "disbench.datasets._own_files",
+    "prepared_entry": "disbench.datasets._prepared",
 }
 
 __all__ = ["Recipe", "Source", "SourceFile", "from_arrays", "from_file", "from_folder", "prepared_entry"]
@@ -34,7 +34,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'disbench.datasets' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"disbench.datasets.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

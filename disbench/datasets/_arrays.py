@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from disbench.datasets import _archives as archives
+from disbench import archives
 from disbench.errors import DisbenchError, first_line
 
 SLAB = 64 << 20  # bytes read at a time

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from disbench.datasets import _archives as archives
+from disbench import archives
 from disbench.datasets import _arrays as arrays
 from disbench.datasets._own import Images, checked_images, form_of, images_of, own_data
 from disbench.errors import DisbenchError, UsageError, first_line
@@ -21,7 +20,6 @@ from disbench.types import Dataset, Kind
 
 T = TypeVar("T")
 IN_MEMORY = 512 << 20  # bytes of a file's array that are read at once
-MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
 IMAGE_KEYS = ("images", "imgs")
 FACTOR_KEYS = ("factors", "labels", "latents_classes", "latents/classes")
 NUMBERS = tuple(np.dtype(code).name for code in "?bBhHiIqQefd")
@@ -47,12 +45,12 @@ def from_folder(
     if not folder.is_dir():
         raise UsageError(f"there is no folder at {folder}.")
     files, factors = _read_labels(folder, folder / labels)
-    shape = _open_picture(files[0]).shape
+    shape = archives.picture_as_it_is(files[0]).shape
 
     def read(rows: np.ndarray) -> np.ndarray:
         pixels = np.empty((len(rows), *shape), np.uint8)
         for pixel, row in zip(pixels, rows.tolist(), strict=True):
-            pixel[:] = _open_picture(files[row], shape)
+            pixel[:] = archives.picture_as_it_is(files[row], shape)
         return pixels
 
     def pieces() -> Iterator[bytes]:
@@ -124,27 +122,6 @@ def _read_labels(folder: Path, path: Path) -> tuple[list[Path], Any]:
     if count > 1:
         raise DisbenchError(f"{path} names {str(name)!r} {count} times; expected one row for each picture.")
     return [folder / name for name in names], table.iloc[:, 1:]
-
-
-def _open_picture(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """Pixels uint8 (h, w, c) of a picture; `shape` is that of the first one, which the others must have."""
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings(), Image.open(path, formats=archives.PICTURES) as picture:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            if picture.mode not in MODES or "transparency" in picture.info or ";16" in str(picture.tile):
-                mode = f"{picture.mode} with transparency" if "transparency" in picture.info else picture.mode
-                raise DisbenchError(
-                    f"{path} has the colour mode {mode}; save it as grey or RGB, 8 bits, no transparency."
-                )
-            mode = MODES[picture.mode]
-            found = (picture.height, picture.width, 3 if mode == "RGB" else 1)
-            if shape not in (None, found):
-                raise DisbenchError(f"{path} has {found} rows, columns and channels; the first picture has {shape}.")
-            return np.array(picture.convert(mode)).reshape(found)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DisbenchError(f"{path} cannot be read as a picture: {first_line(error)}.") from error
 
 
 def _read_npz(path: Path, images: str | None, factors: str | None) -> tuple[Images, np.ndarray]:

@@ -15,13 +15,13 @@ import numpy as np
 from tqdm import tqdm
 
 import disbench
-from disbench.datasets import _sources as sources
-from disbench.datasets._cache import cache_dir
+from disbench import sources
+from disbench.cache import cache_dir
 from disbench.datasets._recipe import FORMAT, Recipe, Slabs, Source, describe, read_notes
-from disbench.datasets._sources import SourceFile, Verified
 from disbench.errors import DisbenchError, UsageError
 from disbench.files import exclusively
 from disbench.registry import datasets
+from disbench.sources import SourceFile, Verified
 from disbench.types import DatasetSpec
 
 

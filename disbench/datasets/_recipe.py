@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from disbench.datasets import _sources as sources
-from disbench.datasets._cache import cache_dir
-from disbench.datasets._sources import SourceFile
+from disbench import sources
+from disbench.cache import cache_dir
+from disbench.sources import SourceFile
 from disbench.types import DatasetSpec
 
 FORMAT = "disbench.prepared/1"

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 
-from disbench.datasets import _archives as archives
+from disbench import archives
 from disbench.datasets import _arrays as arrays
 from disbench.datasets._prepared import prepared_entry
 from disbench.datasets._recipe import Recipe, Slabs, Source
-from disbench.datasets._sources import SourceFile
 from disbench.errors import DisbenchError
 from disbench.registry import Check
+from disbench.sources import SourceFile
 from disbench.types import Dataset, DatasetSpec, Factor, FactorSpace
 
 SPEC = DatasetSpec(

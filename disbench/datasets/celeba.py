@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from disbench.datasets import _archives as archives
+from disbench import archives
 from disbench.datasets._prepared import prepared_entry
 from disbench.datasets._recipe import Recipe, Slabs, Source
 from disbench.datasets._resize import RULES, resize_picture
-from disbench.datasets._sources import SourceFile
 from disbench.errors import DisbenchError
+from disbench.sources import SourceFile
 from disbench.types import DatasetSpec, Factor, FactorSpace
 
 SIDE = 64

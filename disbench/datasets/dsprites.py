@@ -26,17 +26,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from disbench.datasets import _archives as archives
+from disbench import archives, sources
 from disbench.datasets import _arrays as arrays
-from disbench.datasets import _sources as sources
 from disbench.datasets import dsprites_regen
 from disbench.datasets._grid import Grid, OnDevice, same_pixels
 from disbench.datasets._noise import noise
 from disbench.datasets._prepared import Prepared, prepared_entry
 from disbench.datasets._recipe import Recipe, Slabs, Source
-from disbench.datasets._sources import SourceFile
 from disbench.errors import DisbenchError
 from disbench.registry import Check, DatasetEntry
+from disbench.sources import SourceFile
 from disbench.types import Dataset, DatasetSpec, Indices, Pixels
 
 SIDE = 64

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from disbench.datasets._cache import cached_array
+from disbench.cache import cached_array
 from disbench.datasets._grid import Grid, OnDevice, same_pixels
 from disbench.registry import DatasetEntry
 from disbench.types import DatasetSpec, Factor, Factors, FactorSpace, Indices, Pixels

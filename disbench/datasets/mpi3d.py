@@ -19,8 +19,8 @@ from pathlib import Path
 from disbench.datasets import _arrays as arrays
 from disbench.datasets._prepared import prepared_entry
 from disbench.datasets._recipe import Recipe, Slabs, Source
-from disbench.datasets._sources import SourceFile
 from disbench.errors import DisbenchError
+from disbench.sources import SourceFile
 from disbench.types import DatasetSpec, Factor, FactorSpace
 
 TOY_OF_DISENTANGLEMENT_LIB = "sim_toy_64x_ordered_without_heldout_factors.npz"

@@ -17,8 +17,8 @@ import numpy as np
 from disbench.datasets import _arrays as arrays
 from disbench.datasets._prepared import prepared_entry
 from disbench.datasets._recipe import Recipe, Slabs, Source
-from disbench.datasets._sources import SourceFile
 from disbench.errors import DisbenchError
+from disbench.sources import SourceFile
 from disbench.types import DatasetSpec, Factor, FactorSpace
 
 SPEC = DatasetSpec(

@@ -23,13 +23,13 @@ from pathlib import Path
 
 import numpy as np
 
-from disbench.datasets import _archives as archives
+from disbench import archives
 from disbench.datasets import _arrays as arrays
 from disbench.datasets import _resize as resizing
 from disbench.datasets._prepared import prepared_entry
 from disbench.datasets._recipe import Recipe, Slabs, Source
-from disbench.datasets._sources import SourceFile
 from disbench.errors import DisbenchError
+from disbench.sources import SourceFile
 from disbench.types import DatasetSpec, Factor, FactorSpace
 
 HOMEPAGE = "https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/"

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from disbench.datasets import _archives as archives
+from disbench import archives
 from disbench.datasets._grid import Grid
 from disbench.datasets._preparing import row_of_numbers
-from disbench.datasets._sources import data_folders
 from disbench.errors import UsageError
 from disbench.registry import Check, DatasetEntry
+from disbench.sources import data_folders
 from disbench.types import Dataset, DatasetSpec, Factor, FactorSpace, Indices, Pixels
 
 SIDE = 64

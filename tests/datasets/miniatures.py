@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from disbench.datasets._recipe import Recipe, Source
-from disbench.datasets._sources import SourceFile
+from disbench.sources import SourceFile
 from disbench.types import DatasetSpec, Factor, FactorSpace
 
 

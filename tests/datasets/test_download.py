@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from disbench.datasets import _sources as sources
-from disbench.datasets._sources import SourceFile, download, verify
+from disbench import sources
 from disbench.errors import DisbenchError, UsageError
+from disbench.sources import SourceFile, download, verify
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 OTHER = np.random.default_rng(1).bytes(3_000_000)
@@ -389,7 +389,7 @@ def test_threads_that_want_the_same_file_fetch_it_once(serve: Serve) -> None:
 def test_processes_that_want_the_same_file_do_not_spoil_it(serve: Serve) -> None:
     host = serve()
     file = file_at(host.url)
-    script = f"from disbench.datasets._sources import *; print(download({file!r}, False))"
+    script = f"from disbench.sources import *; print(download({file!r}, False))"
     children = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) for _ in range(2)]
     outputs = [child.communicate(timeout=60)[0].decode().strip() for child in children]
     assert outputs == [str(sources.downloads_dir() / "set.npz")] * 2
@@ -413,7 +413,7 @@ def test_a_killed_download_leaves_nothing_under_the_files_name(serve: Serve, sig
         slow.wait(30)
 
     host.answer = answer  # type: ignore[method-assign]
-    script = f"from disbench.datasets._sources import *; print(download({file_at(host.url)!r}, False))"
+    script = f"from disbench.sources import *; print(download({file_at(host.url)!r}, False))"
     child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     part = sources.downloads_dir() / "set.npz.part"
     while not (part.is_file() and part.stat().st_size):

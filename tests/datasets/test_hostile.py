@@ -26,13 +26,13 @@ import pytest
 import torch
 from PIL import Image
 
-from disbench.datasets import _archives as archives
+from disbench import archives
 from disbench.datasets import _arrays as arrays
 from disbench.datasets import sprites
 from disbench.datasets._preparing import prepare
 from disbench.datasets._recipe import Recipe, Slabs, Source
-from disbench.datasets._sources import SourceFile
 from disbench.errors import DisbenchError, UsageError
+from disbench.sources import SourceFile
 from disbench.types import DatasetSpec, Factor, FactorSpace
 from tests.datasets.miniatures import pictures
 

@@ -24,8 +24,8 @@ from disbench.datasets import _preparing as preparing
 from disbench.datasets._prepared import MappedRows, open_prepared
 from disbench.datasets._preparing import prepare
 from disbench.datasets._recipe import Recipe, Slabs, Source, read_notes
-from disbench.datasets._sources import SourceFile
 from disbench.errors import DisbenchError, UsageError
+from disbench.sources import SourceFile
 from disbench.types import DatasetSpec, Factor, FactorSpace
 from tests.datasets.miniatures import pictures
 

@@ -1,4 +1,4 @@
-"""The files that a data set is published as: found, downloaded, verified."""
+"""Files as their authors published them, of data sets and of weights: found, downloaded, verified."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 from tqdm import tqdm
 
 import disbench
-from disbench.datasets._cache import cache_dir
+from disbench.cache import cache_dir
 from disbench.errors import DisbenchError, UsageError
 from disbench.files import exclusively
 

@@ -15,15 +15,19 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from disbench.errors import DisbenchError, first_line
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _MAX_TAR_HEADER = 1 << 20  # bytes of a long name or of extended headers, which tarfile reads whole
 _DAMAGE = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, OverflowError, SyntaxError, RuntimeError),
     *(struct.error, zlib.error, zipfile.BadZipFile, tarfile.TarError),
 )
+_MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}  # as they are read; others are refused
 PICTURES = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # none that calls another program, as EPS does
 
 
@@ -228,3 +232,33 @@ def _converted(picture: Any, name: str, size: tuple[int, int] | None, mode: str)
                 f"{name} is {picture.size[0]} x {picture.size[1]} pixels; expected {size[0]} x {size[1]}."
             )
         return picture.convert(mode)
+
+
+def picture_as_it_is(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """Pixels uint8 (h, w, c) of a picture that is grey or in colour, 8 bits deep and without transparency.
+
+    Args:
+        path: of the picture.
+        shape: that of the first one of several, which the others must have.
+
+    Raises:
+        DisbenchError: it is no picture, damaged, of another kind or shape.
+    """
+    import numpy as np
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings(), Image.open(path, formats=PICTURES) as picture:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if picture.mode not in _MODES or "transparency" in picture.info or ";16" in str(picture.tile):
+                mode = f"{picture.mode} with transparency" if "transparency" in picture.info else picture.mode
+                raise DisbenchError(
+                    f"{path} has the colour mode {mode}; save it as grey or RGB, 8 bits, no transparency."
+                )
+            mode = _MODES[picture.mode]
+            found = (picture.height, picture.width, 3 if mode == "RGB" else 1)
+            if shape not in (None, found):
+                raise DisbenchError(f"{path} has {found} rows, columns and channels; the first picture has {shape}.")
+            return np.array(picture.convert(mode)).reshape(found)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DisbenchError(f"{path} cannot be read as a picture: {first_line(error)}.") from error
