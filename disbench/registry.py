@@ -84,16 +84,17 @@ class CheckpointEntry:
     path: Path
 
 
+_FOLDERS = {"metrics": ("metrics", "metrics.images"), "datasets": ("datasets",)}
 _DEFINES = {"metrics": ("METRIC",), "datasets": ("DATASETS",), "models": ("MODELS", "CHECKPOINTS")}
 
 
 def _modules(kind: str) -> Iterator[ModuleType]:
-    """Built-in modules of `disbench/KIND`, if there is such a folder, then those that entry points name."""
-    if kind in ("metrics", "datasets"):
-        package = import_module(f"disbench.{kind}")
+    """Built-in modules of the folders that hold some, then those that entry points name."""
+    for folder in _FOLDERS.get(kind, ()):
+        package = import_module(f"disbench.{folder}")
         for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
-            if not info.name.startswith("_"):
-                yield import_module(f"disbench.{kind}.{info.name}")
+            if not info.name.startswith("_") and not info.ispkg:
+                yield import_module(f"{package.__name__}.{info.name}")
     for point in sorted(entry_points(group=f"disbench.{kind}"), key=lambda p: p.name):
         try:
             module = point.load()

@@ -21,12 +21,15 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
 from disbench.errors import DisbenchError
+
+if TYPE_CHECKING:
+    from disbench.features import Features
 
 Images: TypeAlias = Tensor
 Codes: TypeAlias = Tensor
@@ -341,51 +344,27 @@ class ValueSpec:
     invariant_to: frozenset[str] = INVARIANCES
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A metric as the registry knows it.
+@dataclass(frozen=True, kw_only=True)
+class AnyMetric:
+    """What the registry knows of every metric.
 
     Args:
         name: file name, function name and registry name.
-        version: raised whenever the same codes would give another number.
+        version: raised whenever the same input would give another number.
         values: the numbers it reports.
         settings: a frozen dataclass, all fields with defaults.
-        needs: `samples` (any labelled rows do), `interventions` (a factor must be held fixed: grids only) or `models`
-            (several models are compared, so there is a plain function only: neither draw nor score is ever called).
-        draw: (space, settings, generator) -> Draw into the data set.
-        score: (codes (m, d), Draw into codes, settings) -> Score.
+        needs: what there must be for it to be computed; see the classes below.
         citation: BibTeX of the paper that defines it.
         draw_settings: names of the settings that only `draw` reads: they mean nothing where rows are given.
-        tolerance: how far a value may move under what it is invariant to (ties in fitted models).
     """
 
     name: str
     version: int
     values: tuple[ValueSpec, ...]
     settings: type
-    needs: Literal["samples", "interventions", "models"]
-    draw: Callable[[FactorSpace, Any, Generator], Draw]
-    score: Callable[[Codes, Draw, Any], Score]
+    needs: str
     citation: str
     draw_settings: frozenset[str] = frozenset()
-    tolerance: float = 1e-9
-
-    def variant(self, name: str, settings: type) -> Metric:
-        """The same procedure with other settings, under the name METRIC@NAME; its values are renamed alike."""
-        full = f"{self.name}@{name}"
-
-        def renamed(found: Mapping[str, T]) -> dict[str, T]:
-            return {full + key.removeprefix(self.name): value for key, value in found.items()}
-
-        def score(codes: Codes, draw: Draw, settings: Any) -> Score:
-            found = self.score(codes, draw, settings)
-            return replace(found, values=renamed(found.values), undefined=renamed(found.undefined))
-
-        values = tuple(
-            replace(v, name=full + v.name.removeprefix(self.name), meaning=f"{v.meaning} (as {name} has it)")
-            for v in self.values
-        )
-        return replace(self, name=full, values=values, settings=settings, score=score)
 
     def check_score(self, score: Score) -> None:
         """Check that every value is there or undefined with a reason, and that numbers lie in their range.
@@ -401,6 +380,101 @@ class Metric:
                 raise DisbenchError(
                     f"the metric {self.name} gave {value} for {spec.name}, outside {spec.low:g} ... {spec.high:g}."
                 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(AnyMetric):
+    """A metric on codes.
+
+    Args:
+        needs: `samples` (any labelled rows do), `attributes` (every label has two values at most), `interventions` (a
+            factor must be held fixed: grids only) or `models` (several models are compared, so there is a plain
+            function only: neither draw nor score is ever called).
+        draw: (space, settings, generator) -> Draw into the data set.
+        score: (codes (m, d), Draw into codes, settings) -> Score.
+        tolerance: how far a value may move under what it is invariant to (ties in fitted models).
+        takes_tokens: whether `score` makes codes of tokens itself, by its settings: where a model returns tokens and
+            the user names no reducer, it receives them as they are, float32 (m, t, e).
+    """
+
+    needs: Literal["samples", "attributes", "interventions", "models"]
+    draw: Callable[[FactorSpace, Any, Generator], Draw]
+    score: Callable[[Codes | Tokens, Draw, Any], Score]
+    tolerance: float = 1e-9
+    takes_tokens: bool = False
+
+    def variant(self, name: str, settings: type, without: frozenset[str] = frozenset()) -> Metric:
+        """The same procedure with other settings, under the name METRIC@NAME; its values are renamed alike.
+
+        `without` names the invariances that are lost with these settings.
+        """
+        full = f"{self.name}@{name}"
+
+        def score(codes: Codes, draw: Draw, settings: Any) -> Score:
+            return _renamed(self.score(codes, draw, settings), self.name, full)
+
+        values = tuple(replace(v, invariant_to=v.invariant_to - without) for v in _values_of(self, name))
+        return replace(self, name=full, values=values, settings=settings, score=score)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairMetric(AnyMetric):
+    """A metric on images and what a model's `decode` makes of their codes, pair by pair.
+
+    Its settings have `num_images`.
+
+    Args:
+        needs: `reconstructions`.
+        observe: (images (n, c, h, w), reconstructions likewise, settings) -> by value name float64 (n,), one number a
+            pair. Called batch by batch.
+        score: (what `observe` found, by value name float64 (num_images,), settings) -> Score.
+    """
+
+    needs: Literal["reconstructions"] = "reconstructions"
+    observe: Callable[[Images, Images, Any], Mapping[str, Tensor]]
+    score: Callable[[Mapping[str, Tensor], Any], Score]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMetric(AnyMetric):
+    """A metric on two sets of images, real and made, seen through the features that a network finds in them.
+
+    Its settings have `num_images`, of each set, and `features`, the extractor (`disbench.features`).
+
+    Args:
+        needs: `reconstructions` (of the very images that they are compared with) or `generation`.
+        score: (Features of real images, of made ones, settings, seed) -> Score.
+        keeps_rows: whether `score` reads every image's features, not only their statistics.
+    """
+
+    needs: Literal["reconstructions", "generation"]
+    score: Callable[[Features, Features, Any, int], Score]
+    keeps_rows: bool = False
+
+    def variant(self, name: str, settings: type) -> FeatureMetric:
+        """The same procedure with other settings, under the name METRIC@NAME; its values are renamed alike."""
+        full = f"{self.name}@{name}"
+
+        def score(real: Features, made: Features, settings: Any, seed: int) -> Score:
+            return _renamed(self.score(real, made, settings, seed), self.name, full)
+
+        return replace(self, name=full, values=_values_of(self, name), settings=settings, score=score)
+
+
+def _values_of(metric: AnyMetric, variant: str) -> tuple[ValueSpec, ...]:
+    """A variant's values: the metric's under other names."""
+    full = f"{metric.name}@{variant}"
+    return tuple(
+        replace(v, name=full + v.name.removeprefix(metric.name), meaning=f"{v.meaning} (as {variant} has it)")
+        for v in metric.values
+    )
+
+
+def _renamed(score: Score, name: str, full: str) -> Score:
+    def renamed(found: Mapping[str, T]) -> dict[str, T]:
+        return {full + key.removeprefix(name): value for key, value in found.items()}
+
+    return replace(score, values=renamed(score.values), undefined=renamed(score.undefined))
 
 
 class Representation(Protocol):

@@ -1,0 +1,1 @@
+"""Metrics on images that a model makes: one metric, one file."""
