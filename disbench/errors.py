@@ -17,6 +17,10 @@ class UsageError(DisbenchError):
     """A name, an option or a file that cannot be meant; the command line exits with 2."""
 
 
+class NotApplicable(DisbenchError):  # noqa: N818 (called as the status is)
+    """What a metric's draw raises where the data cannot carry it; the value is then reported as `not applicable`."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's own message, for one of ours."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from torch import Generator
 
-from disbench.errors import DisbenchError
+from disbench.errors import DisbenchError, NotApplicable
 from disbench.types import Dataset, DatasetSpec, Draw, Factor, Factors, FactorSpace, Indices, Labels, Metric
 
 K = TypeVar("K", bound=Hashable)
+At: TypeAlias = tuple[int, str]  # eval seed and metric
+
+_MAX_PERMUTED = 2**26  # images that are drawn from by permuting them all
 
 
 def generator_for(eval_seed: int, name: str, version: int) -> Generator:
@@ -65,8 +68,17 @@ def make_plan(draws: Mapping[K, Draw | str], also: Iterable[Indices] = ()) -> Pl
     drawn = [draw for draw in draws.values() if not isinstance(draw, str)]
     asked = [index.reshape(-1) for draw in drawn for index in draw.indices.values()]
     asked += [index.reshape(-1) for index in also]
-    images = torch.unique(torch.cat(asked))
+    images = torch.unique(torch.cat([torch.empty(0, dtype=torch.int64), *asked]))
     return Plan(draws, images, sum(len(index) for index in asked))
+
+
+def distinct(n_images: int, n: int, generator: Generator) -> Indices:
+    """n different images of a data set, in an order drawn at random; more of them begin with the same ones."""
+    if n_images <= _MAX_PERMUTED:
+        return torch.randperm(n_images, generator=generator)[:n]
+    drawn = torch.randint(n_images, (2 * n,), generator=generator)  # of so many, few are drawn twice
+    first = torch.from_numpy(np.unique(drawn.numpy(), return_index=True)[1]).sort().values
+    return drawn[first][:n]
 
 
 def space_of(dataset: Dataset) -> FactorSpace:
@@ -92,7 +104,21 @@ def draw_images(
     """The metric's draw, what the data set hides drawn anew for each image; or why it cannot be made."""
     if metric.needs == "interventions" and spec.kind != "grid":
         return f"it needs every combination of the factors exactly once, and {spec.name} has labels only"
-    return metric.draw(space, settings, generator).mapped(lambda index: spec.with_hidden(index, generator))
+    if metric.needs == "attributes" and (reason := not_attributes(space.names, space.sizes)):
+        return reason
+    try:
+        draw = metric.draw(space, settings, generator)
+    except NotApplicable as error:
+        return str(error)
+    return draw.mapped(lambda index: spec.with_hidden(index, generator))
+
+
+def not_attributes(names: Iterable[str], sizes: Iterable[int]) -> str:
+    """Why factors are not attributes, labels of two values; empty if they are."""
+    for name, size in zip(names, sizes, strict=True):
+        if size > 2:
+            return f"it needs attributes, labels of two values, and {name} has {size:,}"
+    return ""
 
 
 @dataclass(frozen=True)

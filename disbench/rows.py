@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from disbench.errors import DisbenchError, UsageError
-from disbench.plan import Grid, grid_of_rows
+from disbench.plan import Grid, grid_of_rows, not_attributes
 from disbench.types import MAX_CODE, Codes, Draw, Factors, Metric
 
 
@@ -32,6 +32,12 @@ class Rows:
     factors: Factors
     test_factors: Factors | None
     names: tuple[str, ...]
+
+    @property
+    def n_values(self) -> list[int]:
+        """How many values each factor takes in all rows."""
+        labels = self.factors if self.test_factors is None else torch.cat([self.factors, self.test_factors])
+        return (labels.amax(0) + 1).tolist()
 
     @property
     def codes_hash(self) -> str:
@@ -59,7 +65,9 @@ class Rows:
 
     def draw(self, metric: Metric, settings: Any, generator: Generator, seed: int) -> Draw | str:
         """The metric's draw among these rows, or why they cannot carry it; `seed` is for what the metric fits."""
-        if metric.needs == "samples":
+        if metric.needs == "attributes" and (reason := not_attributes(self.names, self.n_values)):
+            return reason
+        if metric.needs in ("samples", "attributes"):
             return self.samples(seed)
         grid = grid_of_rows(self.factors, self.names)
         if not isinstance(grid, Grid):

@@ -111,6 +111,12 @@ SMALL = {
     "mutual_information.num_train": 500,
     "rmig.num_train": 500,
     "sap_continuous.num_train": 500,
+    "tad.num_train": 100,
+    "tad@nashae.num_train": 100,
+    "tad@disdiff.num_train": 100,
+    "tad@encdiff.num_train": 100,
+    "tad@dyga.num_train": 100,
+    "tad@infodiffusion.num_train": 100,
 }
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from disbench import plan
 from disbench.errors import DisbenchError
 from disbench.plan import Grid, generator_for, grid_of_rows, make_plan
 from disbench.types import Draw, Factor, FactorSpace
@@ -76,3 +77,24 @@ def test_rows_are_recognised_as_a_grid() -> None:
     assert torch.equal(rows[grid.rows], factors)
     assert grid.rows.max() < len(SPACE)
     assert "29 of 30" in str(grid_of_rows(factors[1:], SPACE.names))
+
+
+@pytest.mark.parametrize("max_permuted", [150, 149])
+def test_different_images_are_drawn_evenly(max_permuted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether all are permuted, or numbers are drawn until enough differ."""
+    monkeypatch.setattr(plan, "_MAX_PERMUTED", max_permuted)
+    generator, counts = torch.Generator().manual_seed(0), torch.zeros(150)
+    for _ in range(2_000):
+        counts[plan.distinct(150, 10, generator)] += 1
+    deviations = (counts - counts.mean()) / counts.mean().sqrt()
+    assert counts.sum() == 20_000
+    assert deviations.abs().max() < 4
+    assert 0.8 < deviations.std() < 1.2
+
+
+@pytest.mark.parametrize("max_permuted", [2**30, 1_000])
+def test_more_images_begin_with_the_same_ones(max_permuted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "_MAX_PERMUTED", max_permuted)
+    few, many = (plan.distinct(100_000, n, torch.Generator().manual_seed(0)) for n in (100, 5_000))
+    assert len(many.unique()) == 5_000
+    assert torch.equal(many[:100], few)
