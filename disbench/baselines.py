@@ -39,20 +39,26 @@ class Projection(nn.Module):
 
     Args:
         mean: float32 (p,), subtracted first; p is the number of an image's elements, channel first.
-        axes: float32 (p, d).
+        axes: float32 (p, d), orthonormal.
+        shape: of an image, channel first.
     """
 
     mean: Tensor
     axes: Tensor
 
-    def __init__(self, mean: Tensor, axes: Tensor) -> None:
+    def __init__(self, mean: Tensor, axes: Tensor, shape: tuple[int, ...]) -> None:
         super().__init__()
+        self.shape = shape
         self.register_buffer("mean", mean)
         self.register_buffer("axes", axes)
 
     def forward(self, images: Images) -> Codes:
         """Codes (n, d)."""
         return (images.flatten(1) - self.mean) @ self.axes
+
+    def decode(self, codes: Codes) -> Images:
+        """The point that codes name among all images, clipped to [0, 1]."""
+        return (self.mean + codes @ self.axes.T).clamp(0, 1).unflatten(1, self.shape)
 
 
 def _fit_pca(dataset: Dataset) -> Projection:
@@ -70,9 +76,9 @@ def _fit_pca(dataset: Dataset) -> Projection:
         images[start : start + len(batch)] = served.flatten(1).numpy()
     n_axes = min(N_CODES, *images.shape)
     found = PCA(n_axes, svd_solver="randomized", random_state=SEED, copy=False).fit(images)
-    return Projection(
-        *(torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in (found.mean_, found.components_.T))
-    )
+    mean, axes = (torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in (found.mean_, found.components_.T))
+    *sides, n_channels = dataset.spec.image_shape
+    return Projection(mean, axes, (n_channels, *sides))
 
 
 def _draw_convolutions(dataset: Dataset) -> nn.Sequential:

@@ -114,26 +114,50 @@ class Encoder:
         Args:
             images: int64 (m,), positions in the data set.
             reducer: makes codes of tokens.
-            fit_on: the images, among those above, that the reducer is fitted on.
+            fit_on: the images that the reducer is fitted on.
 
         Raises:
             DisbenchError: the model raised, returned something of the wrong shape or not finite, or its codes depend
                 on the batch.
         """
-        with self.model.ready(self.device):
-            if reducer is None or fit_on is None or not len(fit_on):
+        if reducer is None or fit_on is None or not len(fit_on):
+            with self.model.ready(self.device):
                 return self._encode(images, reducer, wants_tokens=reducer is not None, probe=_Probe(images, self))
-            fit_on = fit_on.sort().values
-            tokens = self._encode(fit_on, None, wants_tokens=True, probe=_Probe(fit_on, self))
-            reducer.fit(tokens)
-            fitted = reducer(tokens)
-            is_fitted = torch.isin(images, fit_on)
-            table = fitted.new_empty(len(images), fitted.shape[1])
-            table[is_fitted.to(self.device)] = fitted
-            if not bool(is_fitted.all()):
-                rest = self._encode(images[~is_fitted], reducer, wants_tokens=True, probe=None)
-                table[~is_fitted.to(self.device)] = rest
-            return table
+        return self.tables(images, reducer, fit_on)[0]
+
+    def tokens(self, images: Indices) -> Tokens:
+        """Tokens float32 (m, t, e) of distinct images (m,), ascending, on the device; probed and checked like codes."""
+        with self.model.ready(self.device):
+            return self._encode(images, None, wants_tokens=True, probe=_Probe(images, self))
+
+    def tables(
+        self, images: Indices, reducer: Reducer, fit_on: Indices, tokens_of: Indices | None = None
+    ) -> tuple[Codes, Tokens]:
+        """Codes of some images, and tokens of others, each image encoded once.
+
+        Args:
+            images: int64 (m,), distinct, ascending: whose codes are wanted.
+            reducer: makes codes of tokens.
+            fit_on: the images that it is fitted on.
+            tokens_of: int64 (s,), distinct, ascending: whose tokens are wanted.
+
+        Returns:
+            float32 (m, d) and (s, t, e).
+        """
+        tokens_of = fit_on[:0] if tokens_of is None else tokens_of
+        first = torch.cat([fit_on, tokens_of]).unique()
+        tokens = self.tokens(first)
+        if len(fit_on):
+            reducer.fit(tokens[torch.searchsorted(first, fit_on.sort().values).to(self.device)])
+        known = torch.isin(images, first)
+        reduced = reducer(tokens[torch.searchsorted(first, images[known]).to(self.device)])
+        table = reduced.new_empty(len(images), reduced.shape[1])
+        table[known.to(self.device)] = reduced
+        if not bool(known.all()):
+            with self.model.ready(self.device):
+                rest = self._encode(images[~known], reducer, wants_tokens=True, probe=None)
+            table[~known.to(self.device)] = rest
+        return table, tokens[torch.searchsorted(first, tokens_of).to(self.device)]
 
     def returns_tokens(self) -> bool:
         """Whether the model makes tokens rather than codes, from a call on the first two images."""

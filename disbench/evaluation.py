@@ -13,22 +13,24 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 from tqdm import tqdm
 
 from disbench import records, registry
 from disbench.encode import N_PROBE, REDUCERS, Encoder
 from disbench.errors import UsageError
 from disbench.files import replacing
+from disbench.image_scoring import image_tasks, offered_by, score_images, weights_of, without_offered
+from disbench.made import Maker
 from disbench.models import Array, load_model, pick_device
-from disbench.plan import draw_images, generator_for, hash_of_draws, make_plan, space_of
+from disbench.plan import At, draw_images, generator_for, hash_of_draws, space_of
 from disbench.protocols import Resolved, resolve
 from disbench.report import Report
 from disbench.rows import check_rows
-from disbench.types import Codes, Dataset, Draw, Metric, Representation, Score
+from disbench.tables import Plans, intake_of
+from disbench.types import Dataset, Draw, FeatureMetric, Metric, Representation, Score
 
 D = TypeVar("D")
-At = tuple[int, str]  # eval seed and metric
 
 
 def evaluate(
@@ -117,10 +119,18 @@ def evaluate(
         }
         where = pick_device(loaded, device)
         encoder = Encoder(loaded, source, where, batch_size, input_range, progress)
+        maker = Maker(loaded, source, where, batch_size, input_range, progress)
         with clock.step("data set"):
-            if reducer is None and resolved.reducer is not None and encoder.returns_tokens():
-                reducer = resolved.reducer
-            key = _key(resolved, {"name": source.spec.name, "content_hash": source.content_hash}, reducer)
+            resolved = offered_by(resolved, maker)
+            intake = intake_of(resolved, reducer, encoder)
+            key = _key(
+                resolved,
+                {"name": source.spec.name, "content_hash": source.content_hash},
+                intake.reducer,
+                of_tokens=intake.of_tokens,
+            )
+        if codes_file is not None and not intake.of_codes:
+            raise UsageError("codes_out keeps codes, and no metric here is computed from codes; leave it out.")
         if codes_file is None and (known := _known(records_file, rerun, key, described, seeds, progress)):
             return Report(known, resolved)
 
@@ -130,32 +140,35 @@ def evaluate(
                 seeds,
                 lambda metric, sizes, generator, _: draw_images(source.spec, space, metric, sizes, generator),
             )
-            if all(isinstance(draw, str) for draw in draws.values()):
+            if draws and all(isinstance(draw, str) for draw in draws.values()) and not image_tasks(resolved):
                 names = ", ".join(task.metric.name for task in resolved.tasks)
                 raise UsageError(f"none of {names} can be had on {source.spec.name}: {next(iter(draws.values()))}.")
-            reduce = REDUCERS[reducer]() if reducer is not None else None
-            fit_on = None
-            if reduce is not None:  # the same images for every eval seed
-                fit_on = reduce.draw(len(source), generator_for(0, f"reducer {reducer}", 1))
-            plan = make_plan(draws, also=[] if fit_on is None else [fit_on])
+            plans = Plans(intake, draws, len(source))
         if progress and (remark := _remark_on_overlap(draws.values(), len(source))):
             print(f"disbench: {source.spec.name} {remark}", file=sys.stderr)
         with clock.step("encode"):
-            codes = encoder.table(plan.images, reduce, fit_on)
-        rows = {at: draw if isinstance(draw, str) else plan.draw(at) for at, draw in draws.items()}
-        scores = _score(resolved, rows, codes, clock, progress)
+            tables = plans.encode(encoder)
+        scores = _score(resolved, plans.rows(tables), clock, progress)
+        made = {}
+        for seed in seeds:
+            with clock.step("images"):
+                found = score_images(image_tasks(resolved), maker, seed)
+            made[seed] = found.made
+            scores |= {(seed, name): score for name, score in found.scores.items()}
 
-        if codes_file is not None:
-            factors = source.factors(plan.images)
-            np.savez(codes_file, codes=codes.cpu().numpy(), factors=factors.numpy(), index=plan.images.numpy())
+        if codes_file is not None and tables.codes is not None:
+            index = plans.codes.images
+            factors = source.factors(index)
+            np.savez(codes_file, codes=tables.codes.cpu().numpy(), factors=factors.numpy(), index=index.numpy())
         sample = {
             "eval_seeds": seeds,
             "indices_sha256": hash_of_draws(draws),
-            "n_asked": plan.n_asked,
-            "n_encoded": len(plan.images),
-            "n_probe": min(N_PROBE, len(plan.images)),
+            "n_asked": plans.n_asked,
+            "n_encoded": plans.n_images,
+            "n_probe": min(N_PROBE, plans.n_images),
+            "made": made[seeds[0]],
         }
-        described["n_codes"] = codes.shape[1]
+        described["n_codes"] = tables.n_codes
         run = records.run_info(str(where), clock.seconds, command)
         report = Report.of_scores(resolved, key, described, sample, scores, run)
         if records_file is not None:
@@ -201,7 +214,7 @@ def score_codes(
         UsageError: an unknown name or setting, a setting of a sample that is not drawn.
         DisbenchError: arrays of the wrong shape or type, or codes that are not finite.
     """
-    resolved = resolve(protocol, metrics, settings)
+    resolved = without_offered(resolve(protocol, metrics, settings))
     resolved = replace(resolved, name=resolved.name + "+rows")
     unused = {f"{t.metric.name}.{setting}" for t in resolved.tasks for setting in t.metric.draw_settings}
     if refused := sorted(unused & set(settings or {})):
@@ -217,7 +230,12 @@ def score_codes(
             return Report(known, resolved)
         with clock.step("plan"):
             draws = _draws(resolved, seeds, rows.draw)
-        scores = _score(resolved, draws, rows.codes, clock, progress)
+        scores = _score(resolved, {at: (draw, rows.codes) for at, draw in draws.items()}, clock, progress)
+        scores |= {
+            (seed, task.metric.name): Score({}, not_applicable="given rows come without a model that makes images")
+            for seed in seeds
+            for task in image_tasks(resolved)
+        }
         n_rows = len(rows.codes)
         sample = {"eval_seeds": seeds, "indices_sha256": hash_of_draws(draws), "n_asked": n_rows, "n_encoded": 0}
         described["n_codes"] = rows.codes.shape[1]
@@ -276,14 +294,27 @@ def _seeds(eval_seed: int, repeats: int) -> list[int]:
 
 
 def _key(
-    resolved: Resolved, dataset: Mapping[str, Any], reducer: str | None, without: Container[str] = ()
+    resolved: Resolved,
+    dataset: Mapping[str, Any],
+    reducer: str | None,
+    *,
+    without: Container[str] = (),
+    of_tokens: Container[str] = (),
 ) -> dict[str, Any]:
-    """The record's key; settings named METRIC.SETTING in `without` have no part in it."""
-    metrics = {}
+    """The record's key; settings named METRIC.SETTING in `without` have no part in it.
+
+    What a metric reads beside its settings goes by the metric: that it reads tokens, and no reducer's codes; or the
+    weights of its features' network, None where they cannot be had here.
+    """
+    metrics: dict[str, dict[str, Any]] = {}
     for task in resolved.tasks:
         name = task.metric.name
         settings = {k: v for k, v in asdict(task.settings).items() if f"{name}.{k}" not in without}
         metrics[name] = {"version": task.metric.version, "settings": settings}
+        if name in of_tokens:
+            metrics[name]["reducer"] = None
+        if isinstance(task.metric, FeatureMetric):
+            metrics[name]["weights"] = weights_of(task.settings.features)
     return records.make_key({"name": resolved.name, "version": resolved.version}, dataset, metrics, reducer)
 
 
@@ -307,26 +338,30 @@ def _draws(resolved: Resolved, seeds: list[int], draw: Callable[[Metric, Any, Ge
     drawn = {}
     for seed in seeds:
         for task in resolved.tasks:
+            if not isinstance(task.metric, Metric):
+                continue
             generator = generator_for(seed, task.metric.name, task.metric.version)
             drawn[seed, task.metric.name] = draw(task.metric, task.settings, generator, seed)
     return drawn
 
 
 def _score(
-    resolved: Resolved, draws: Mapping[At, Draw | str], codes: Codes, clock: _Clock, progress: bool
+    resolved: Resolved, rows: Mapping[At, tuple[Draw | str, Tensor | None]], clock: _Clock, progress: bool
 ) -> dict[At, Score]:
-    """Every metric on its draws into the table; a text in place of a draw says why there is none."""
+    """Every metric on its draws into its table; a text in place of a draw says why there is none."""
     tasks = {task.metric.name: task for task in resolved.tasks}
     scores = {}
-    with tqdm(total=len(draws), unit="metric", disable=not progress) as bar:
-        for (seed, name), draw in draws.items():
+    with tqdm(total=len(rows), unit="metric", disable=not progress or not rows) as bar:
+        for (seed, name), (draw, table) in rows.items():
             bar.set_description(f"score {name}")
             with clock.step(name):
                 if isinstance(draw, str):
                     scores[seed, name] = Score({}, not_applicable=draw)
                 else:
-                    task = tasks[name]
-                    scores[seed, name] = task.metric.score(codes, draw.to(codes.device), task.settings)
-                    task.metric.check_score(scores[seed, name])
+                    metric = tasks[name].metric
+                    assert isinstance(metric, Metric)  # no other has draws
+                    assert table is not None  # a draw has images
+                    scores[seed, name] = metric.score(table, draw.to(table.device), tasks[name].settings)
+                    metric.check_score(scores[seed, name])
             bar.update()
     return scores

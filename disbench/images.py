@@ -49,3 +49,8 @@ def to_images(pixels: Pixels, input_range: tuple[float, float] = (0.0, 1.0)) -> 
         images = images.float().div_(255)
     low, high = input_range
     return images if (low, high) == (0.0, 1.0) or images.ndim == 3 else images.mul(high - low).add_(low)
+
+
+def to_pixels(images: Images) -> Pixels:
+    """Images float32 (n, c, h, w) in [0, 1] -> Pixels uint8 (n, h, w, c), rounded."""
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8).movedim(1, -1)

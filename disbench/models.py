@@ -36,7 +36,11 @@ class Model:
         module: the torch module behind `call`, if one is known: it is put in eval mode and on the device.
         content_hash: of config and tensors, or of an archive; None where the code that runs cannot be known.
         train: how it was trained (train_seed, data set, ...), as far as known.
-        array: what `call` takes and returns.
+        array: what `call` and `decode` take and return.
+        decode: codes or tokens, as `call` returns them -> images, in the range that `call` takes them in; None if the
+            model cannot go back.
+        generate: (n, generator) -> n images likewise; None if it cannot.
+        generated_from: what `generate` starts from, as the model has it in an attribute of this name.
         fit: makes the model for a data set, where it is one that has to be fitted (`disbench.baselines`).
     """
 
@@ -46,6 +50,9 @@ class Model:
     content_hash: str | None = None
     train: Mapping[str, Any] = field(default_factory=dict)
     array: Array = "torch"
+    decode: Callable[[Any], Any] | None = None
+    generate: Callable[[int, Any], Any] | None = None
+    generated_from: str = ""
     fit: Callable[[Dataset], Model] | None = None
 
     def fitted(self, dataset: Dataset) -> Model:
@@ -117,7 +124,18 @@ def _from_callable(source: Callable[..., Any], array: Array, name: str | None = 
     owner = source if isinstance(source, nn.Module) else getattr(source, "__self__", None)
     module = owner if isinstance(owner, nn.Module) else None
     kind = getattr(source, "__qualname__", type(source).__qualname__)
-    return Model(name or kind, source, module, array=array)
+    return Model(name or kind, source, module, array=array, **_ways_back(source, owner))
+
+
+def _ways_back(source: Any, owner: Any) -> dict[str, Any]:
+    """`decode` and `generate` of a model, where it has them; those of a bound `encode` are its owner's."""
+    is_of_owner = owner is not None and getattr(source, "__name__", "") in ("encode", "forward", "__call__")
+    has = owner if is_of_owner else source
+    found = {name: getattr(has, name, None) for name in ("decode", "generate")}
+    said = getattr(has, "generated_from", "")
+    return {name: way if callable(way) else None for name, way in found.items()} | {
+        "generated_from": said if isinstance(said, str) else ""
+    }
 
 
 def _from_text(text: str, array: Array, trust: bool) -> Model:
@@ -169,7 +187,7 @@ def _from_checkpoint(path: Path, name: str) -> Model:
             "was it written by another version of the model? (--debug lists the tensors)"
         ) from error
     module.to("cuda" if torch.cuda.is_available() else "cpu")
-    return Model(name, module, module, found.content_hash, dict(found.train))
+    return Model(name, module, module, found.content_hash, dict(found.train), **_ways_back(module, module))
 
 
 def _from_baseline(name: str, dataset: Dataset) -> Model:
@@ -178,7 +196,8 @@ def _from_baseline(name: str, dataset: Dataset) -> Model:
     made_of = {"baseline": name, "version": BASELINES[name].version, "dataset": dataset.content_hash}
     digest = checkpoint.content_hash(made_of, {})
     module.to("cuda" if torch.cuda.is_available() else "cpu")
-    return Model(name, module, module, digest, {"dataset": dataset.spec.name, "dataset_hash": dataset.content_hash})
+    train = {"dataset": dataset.spec.name, "dataset_hash": dataset.content_hash}
+    return Model(name, module, module, digest, train, **_ways_back(module, module))
 
 
 def _unfitted(images: Images) -> Any:  # noqa: ARG001
@@ -210,7 +229,7 @@ def _from_archive(path: Path, trust: bool) -> Model:
             module = torch.jit.load(file, map_location="cpu")
     except Exception as error:
         raise DisbenchError(f"{path} could not be loaded as an archive: {first_line(error)}") from error
-    return Model(_name_of(path), module, module, digest)
+    return Model(_name_of(path), module, module, digest, **_ways_back(module, module))
 
 
 def _import_callable(text: str) -> Callable[..., Any]:

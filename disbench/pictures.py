@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Generator, Tensor
 
 from disbench.files import replacing
-from disbench.images import to_images
+from disbench.images import to_images, to_pixels
 from disbench.types import Codes, Dataset, Images, Indices, Pixels
 
 _LABEL_WIDTH, _GAP, _FONT_SIZE = 150, 2, 13
@@ -108,19 +108,14 @@ def reconstructions_and_traversals(
     pixels = dataset.images(index)
     with torch.no_grad():
         codes = model(to_images(pixels))
-        rebuilt = _to_pixels(model.decode(codes[:n_columns]))
+        rebuilt = to_pixels(model.decode(codes[:n_columns]))
         rows = [("images", pixels[:n_columns]), ("reconstructions", rebuilt)]
         spread = codes.std(0)
         for code in spread.argsort(descending=True).tolist():
             moved = codes[n_columns - 1].repeat(n_columns, 1)
             moved[:, code] = torch.linspace(-2, 2, n_columns)
-            rows.append((f"code {code} (std {spread[code]:.2f})", _to_pixels(model.decode(moved))))
+            rows.append((f"code {code} (std {spread[code]:.2f})", to_pixels(model.decode(moved))))
     return sheet(rows)
-
-
-def _to_pixels(images: Images) -> Pixels:
-    """Images float32 (n, c, h, w) -> Pixels uint8 (n, h, w, c)."""
-    return (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def save_png(image: Image.Image, path: str | Path) -> None:

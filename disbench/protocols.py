@@ -9,7 +9,7 @@ from typing import Any
 from disbench import registry
 from disbench.errors import UsageError, did_you_mean
 from disbench.settings import override
-from disbench.types import Metric
+from disbench.types import AnyMetric, Metric
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Protocol:
         version: raised with every change.
         summary: one line.
         chosen: metric -> its settings; None for every metric there is, with its defaults.
+        offered: the same of metrics on images: those that run where the model makes the images they need and the
+            machine has what they need, and are left out elsewhere.
         reducer: makes codes of tokens, where the model returns tokens and no other was asked for.
     """
 
@@ -30,14 +32,31 @@ class Protocol:
     version: int
     summary: str
     chosen: Mapping[str, Mapping[str, Any]] | None
+    offered: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reducer: str | None = None
 
     @property
     def settings(self) -> Mapping[str, Mapping[str, Any]]:
         """Metric -> the settings that differ from its defaults."""
         if self.chosen is not None:
-            return self.chosen
+            return {**self.chosen, **self.offered}
         return {name: {} for name, metric in registry.metrics().items() if metric.needs != "models"}
+
+    def only_offers(self, metric: AnyMetric) -> bool:
+        """Whether a metric runs only where the model and the machine have what it needs."""
+        return not isinstance(metric, Metric) and metric.name not in (self.chosen or ())
+
+
+_IMAGES: Mapping[str, Mapping[str, Any]] = {"mse": {}, "psnr": {}, "ssim": {}, "lpips": {}, "rfid": {}, "fid": {}}
+
+
+def _celeba(name: str, n_images: int, summary: str) -> Protocol:
+    """The second table of EncDiff, DisDiff and DyGA: TAD as each of them ran it, and FID on so many images."""
+    on_images = {metric: {"num_images": n_images} for metric in (*_IMAGES, "fid@disdiff") if metric != "lpips"}
+    on_codes: dict[str, Mapping[str, Any]] = {
+        "tad": {}, "tad@nashae": {}, "tad@infodiffusion": {}, "tad@disdiff": {}, "tad@encdiff": {}, "tad@dyga": {},
+    }  # fmt: skip
+    return Protocol(name, 1, summary, {**on_codes, **on_images}, {"lpips": {"num_images": n_images}})
 
 
 PROTOCOLS = {
@@ -45,7 +64,7 @@ PROTOCOLS = {
     for p in (
         Protocol(
             "locatello2019",
-            2,
+            3,
             "metrics and sizes of the 2019 study (Locatello et al., arXiv 1811.12359), without downstream tasks",
             {
                 "beta_vae": {},
@@ -59,10 +78,11 @@ PROTOCOLS = {
                 "gaussian_wasserstein_correlation": {},
                 "mutual_information": {},
             },
+            _IMAGES,
         ),
         Protocol(
             "encdiff2024",
-            1,
+            2,
             "what EncDiff, DisDiff and DyGA ran; tokens become one value each, by PCA over all images",
             {
                 "factor_vae": {},
@@ -76,18 +96,31 @@ PROTOCOLS = {
                 "med": {},
                 "downstream": {},
             },
+            _IMAGES,
             reducer="pca_all",
         ),
-        Protocol("full", 1, "every metric that the data allow, each with its defaults", None),
+        _celeba(
+            "celeba_encdiff2024",
+            10_000,
+            "EncDiff's and DisDiff's second table: TAD and FID, on CelebA at 64 x 64; 10,000 images",
+        ),
+        _celeba("celeba_encdiff2024_50k", 50_000, "the same with FID on 50,000 images, as DyGA"),
+        Protocol(
+            "full",
+            2,
+            "every metric that data and model allow, each with its defaults",
+            None,
+        ),
         Protocol(
             "quick",
-            1,
+            2,
             "small draws, for a first look or inside a training loop; noisier, and comparable only with itself",
             {
                 "factor_vae": {"num_variance_estimate": 1_000, "num_train": 300, "num_eval": 150},
                 "mig": {"num_train": 2_000},
                 "dci": {"num_train": 1_000, "num_test": 500},
             },
+            {"mse": {"num_images": 500}, "psnr": {"num_images": 500}, "ssim": {"num_images": 500}},
         ),
     )
 }
@@ -95,12 +128,17 @@ PROTOCOLS = {
 
 @dataclass(frozen=True)
 class Task:
-    """A metric to run, how, and which of its values were asked for."""
+    """A metric to run, how, and which of its values were asked for.
 
-    metric: Metric
+    `by_name`: the user named it, so that it is a failure if it cannot run. `if_offered`: it is left out where the model
+    makes no images for it, or the machine lacks what it needs.
+    """
+
+    metric: AnyMetric
     settings: Any
     values: tuple[str, ...]
     by_name: bool
+    if_offered: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,7 +185,9 @@ def resolve(name: str, asked: Iterable[str] | str | None = None, changes: Mappin
         standard = metric.settings(**protocol.settings.get(metric_name, {}))
         settings = override(standard, per_metric[metric_name], prefix=metric_name + ".")
         custom |= settings != standard or metric_name not in protocol.settings
-        tasks.append(Task(metric, settings, values, by_name=names is not None))
+        is_asked = names is not None or bool(per_metric[metric_name])
+        if_offered = not is_asked and protocol.only_offers(metric)
+        tasks.append(Task(metric, settings, values, names is not None, if_offered))
     return Resolved(protocol.name + "+custom" * custom, protocol.version, tuple(tasks), protocol.reducer)
 
 

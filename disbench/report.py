@@ -164,18 +164,35 @@ class Report:
         return tabulate(rows, headers=headers, disable_numparse=True, colalign=("left", "right"))
 
     def _remarks(self) -> list[str]:
-        missing = [f"{name} is {v.status}: {v.reason}." for name, v in self.values.items() if v.status != "ok"]
-        return ["", *missing] if missing else []
+        """Why values are missing, each reason once, and what the metrics have to say."""
+        missing: dict[tuple[str, str], list[str]] = {}
+        for name, v in self.values.items():
+            if v.status != "ok":
+                missing.setdefault((v.status, v.reason), []).append(name)
+        lines = [
+            f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {status}: {reason}."
+            for (status, reason), names in missing.items()
+        ]
+        said: dict[str, list[str]] = {}
+        for task in self.resolved.tasks:
+            for remark in self.details[task.metric.name].get("remarks", ()):
+                said.setdefault(remark, []).append(task.metric.name)
+        lines += [f"{', '.join(names)}: {remark}" for remark, names in said.items()]
+        return ["", *lines] if lines else []
 
     def _effort(self) -> str:
         sample = self.record["sample"]
         seconds = self.record["run"]["seconds"]
         steps = ", ".join(f"{step} {value:.1f}" for step, value in seconds.items())
-        lines = [f"seconds  {steps}; total {sum(seconds.values()):.1f}"]
+        lines = []
         if sample["n_encoded"]:
             images = f"{sample['n_encoded']:,} encoded once each for the {sample['n_asked']:,} that the draws ask for"
-            lines.insert(0, f"images   {images} (and a probe of {sample['n_probe']} encoded again)")
-        return "\n".join(lines)
+            lines.append(f"images   {images} (and a probe of {sample['n_probe']} encoded again)")
+        lines += [
+            f"made     {made['num_images']:,} by {made['by']} from {made['conditioned_on']}"
+            for made in sample.get("made", {}).values()
+        ]
+        return "\n".join([*lines, f"seconds  {steps}; total {sum(seconds.values()):.1f}"])
 
 
 def _over_seeds(name: str, scores: Sequence[Score]) -> dict[str, Any]:

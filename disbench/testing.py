@@ -16,16 +16,44 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from disbench.encode import Encoder
+from disbench.features import Collector, Features
 from disbench.images import check_pixels
 from disbench.models import load_model, pick_device
 from disbench.settings import override
-from disbench.types import INVARIANCES, Codes, Dataset, DatasetSpec, Draw, Factor, FactorSpace, Metric
+from disbench.types import (
+    INVARIANCES,
+    AnyMetric,
+    Codes,
+    Dataset,
+    DatasetSpec,
+    Draw,
+    Factor,
+    FactorSpace,
+    FeatureMetric,
+    Labels,
+    Metric,
+    PairMetric,
+    Score,
+)
 
+NEEDS = ("samples", "attributes", "interventions", "models", "reconstructions", "generation")
 SECTIONS = ("Args:", "Returns:", "Undefined when:", "Source:", "Matches:", "Differs from:")
 SPACE = FactorSpace((Factor("a", 6), Factor("b", 5), Factor("c", 8)))
+
+
+def _attributes() -> Labels:
+    """Labels of 240 images: two attributes that know much of each other, two that are alone, one of them rare."""
+    generator = Generator().manual_seed(0)
+    a, b, c = (torch.rand(3, 240, generator=generator) < torch.tensor([[0.5], [0.4], [0.1]])).long()
+    almost_a = a ^ (torch.rand(240, generator=generator) < 0.1).long()
+    factors = tuple(Factor(name, 2) for name in "abcd")
+    return Labels(factors, torch.stack([a, b, c, almost_a], dim=1))
+
+
+ATTRIBUTES = _attributes()
 
 Transform = Callable[[Codes, Draw, Generator], tuple[Codes, Draw]]
 
@@ -59,31 +87,81 @@ TRANSFORMS: Mapping[str, Transform] = {
 }
 
 
-def check_metric(metric: Metric, settings: Mapping[str, Any] | None = None, seed: int = 0) -> None:
-    """Check a metric's specification, its docstring, and that draw() and score() keep their promises.
+def check_metric(metric: AnyMetric, settings: Mapping[str, Any] | None = None, seed: int = 0) -> None:
+    """Check a metric's specification, its docstring, and that its functions keep their promises.
 
     Args:
         metric: the module's METRIC.
         settings: changes that make it small enough for a test.
-        seed: of the codes and draws it is tried on.
+        seed: of what it is tried on.
     """
     _check_metric_spec(metric)
-    if metric.needs == "models":
-        return
     sizes = override(metric.settings(), settings or {})
-    draws = [metric.draw(SPACE, sizes, Generator().manual_seed(seed)) for _ in range(2)]
+    if isinstance(metric, PairMetric):
+        _check_pairs(metric, sizes, seed)
+    elif isinstance(metric, FeatureMetric):
+        _check_features(metric, sizes, seed)
+    elif isinstance(metric, Metric) and metric.needs != "models":
+        _check_on_codes(metric, sizes, seed)
+
+
+def _check_on_codes(metric: Metric, sizes: Any, seed: int) -> None:
+    space = space_for(metric)
+    draws = [metric.draw(space, sizes, Generator().manual_seed(seed)) for _ in range(2)]
+    codes = codes_of_space(seed, space)
     for part, index in draws[0].indices.items():
         assert index.dtype == torch.int64, f"{metric.name}: indices of part {part!r} are {index.dtype}, not int64"
-        assert 0 <= int(index.min()) <= int(index.max()) < len(SPACE), f"{metric.name}: part {part!r} leaves the space"
+        assert 0 <= int(index.min()) <= int(index.max()) < len(codes), f"{metric.name}: part {part!r} leaves the space"
         assert torch.equal(index, draws[1].indices[part]), f"{metric.name}: the same generator gave another draw"
-    check_score(metric, codes_of_space(seed), draws[0], sizes, seed)
+    check_score(metric, codes, draws[0], sizes, seed)
 
 
-def codes_of_space(seed: int) -> Codes:
-    """A table of codes for SPACE: two factors in one code each, mixed and noisy ones beside them."""
+def _check_pairs(metric: PairMetric, settings: Any, seed: int) -> None:
+    assert len(metric.values) == 1, f"{metric.name} has {len(metric.values)} values; the mean over pairs is one"
+    assert hasattr(settings, "num_images"), f"{metric.name}: the settings lack num_images"
+    if metric.missing():
+        return
+    images, made = torch.rand(2, 6, 3, 32, 32, generator=Generator().manual_seed(seed))
+    observed = metric.observe(images, made, settings)
+    assert observed.dtype == torch.float64, f"{metric.name} observes {observed.dtype}, not float64"
+    assert observed.shape == (6,), f"{metric.name} observes {tuple(observed.shape)} of 6 pairs, not a number a pair"
+    parts = [metric.observe(*pair, settings) for pair in zip(images.split(4), made.split(4), strict=True)]
+    assert torch.allclose(torch.cat(parts), observed), f"{metric.name}: a pair's number depends on those beside it"
+    metric.check_score(Score({metric.name: observed.mean().item()}))
+
+
+def _check_features(metric: FeatureMetric, settings: Any, seed: int) -> None:
+    for name in ("num_images", "features"):
+        assert hasattr(settings, name), f"{metric.name}: the settings lack {name}"
     generator = Generator().manual_seed(seed)
-    values = SPACE.values(torch.arange(len(SPACE))).float()
-    mix = torch.randn(SPACE.n_factors, 3, generator=generator)
+    real, made = torch.randn(80, 6, generator=generator), 1 + torch.randn(90, 6, generator=generator)
+    found = metric.score(_features(real, metric), _features(made, metric), settings, seed)
+    metric.check_score(found)
+    shuffled = made[torch.randperm(90, generator=generator)]
+    other = metric.score(_features(real, metric), _features(shuffled, metric), settings, seed)
+    for value in metric.values:
+        if value.name in found.values and "permuting samples" in value.invariant_to:
+            moved = abs(other.values[value.name] - found.values[value.name])
+            assert moved <= 1e-9, f"permuting the images moves {value.name} by {moved}"
+
+
+def _features(rows: Tensor, metric: FeatureMetric) -> Features:
+    collector = Collector(keep_rows=metric.keeps_rows)
+    collector.add(rows)
+    return collector.features()
+
+
+def space_for(metric: Metric) -> FactorSpace:
+    """What `check_metric` tries a metric on: SPACE, or labels of two values if it needs them."""
+    return ATTRIBUTES if metric.needs == "attributes" else SPACE
+
+
+def codes_of_space(seed: int, space: FactorSpace = SPACE) -> Codes:
+    """A table of codes for a space: two factors in one code each, mixed and noisy ones beside them."""
+    generator = Generator().manual_seed(seed)
+    table = space.table if isinstance(space, Labels) else space.values(torch.arange(len(space)))
+    values = table.float()
+    mix = torch.randn(space.n_factors, 3, generator=generator)
     codes = torch.cat([values[:, :2], values @ mix], dim=1)
     return 2 * codes + torch.randn(codes.shape, generator=generator)
 
@@ -104,14 +182,12 @@ def check_score(metric: Metric, codes: Codes, draw: Draw, settings: Any, seed: i
             assert abs(moved - number) <= metric.tolerance, f"{change} moves {value.name} from {number} to {moved}"
 
 
-def _check_metric_spec(metric: Metric) -> None:
+def _check_metric_spec(metric: AnyMetric) -> None:
     name, function = metric.name, metric.name.partition("@")[0]
     assert function.isidentifier(), f"{function!r} cannot be a function's name"
     assert metric.version >= 1, f"{name}: versions start at 1"
     assert metric.citation.startswith("@"), f"{name}: the citation is not BibTeX"
-    assert metric.needs in ("samples", "interventions", "models"), (
-        f"{name}: needs {metric.needs!r} is none of the three"
-    )
+    assert metric.needs in NEEDS, f"{name}: needs {metric.needs!r} is none of {', '.join(NEEDS)}"
     assert metric.values, f"{name} has no values"
     for value in metric.values:
         assert value.name == name or value.name.startswith(f"{name}."), f"{value.name} is not METRIC or METRIC.VALUE"
@@ -120,7 +196,7 @@ def _check_metric_spec(metric: Metric) -> None:
         assert value.invariant_to <= INVARIANCES, f"{value.name} names an unknown invariance"
     assert dataclasses.is_dataclass(metric.settings), f"{name}: settings are not a dataclass"
     metric.settings()  # every field has a default
-    module = sys.modules[metric.draw.__module__]
+    module = sys.modules[metric.settings.__module__]
     plain = getattr(module, function, None)
     assert callable(plain), f"{module.__name__} lacks the plain function {function}()"
     text = inspect.getdoc(plain) or ""

@@ -421,18 +421,18 @@ class Metric(AnyMetric):
 class PairMetric(AnyMetric):
     """A metric on images and what a model's `decode` makes of their codes, pair by pair.
 
-    Its settings have `num_images`.
+    It has one value, the mean over pairs, and its settings have `num_images`.
 
     Args:
         needs: `reconstructions`.
-        observe: (images (n, c, h, w), reconstructions likewise, settings) -> by value name float64 (n,), one number a
-            pair. Called batch by batch.
-        score: (what `observe` found, by value name float64 (num_images,), settings) -> Score.
+        observe: (images (n, c, h, w), reconstructions likewise, settings) -> float64 (n,), a number a pair. Called
+            batch by batch. Raises NotApplicable where such images cannot be compared.
+        missing: what this machine lacks to compute it, a sentence that says what to do; empty if nothing.
     """
 
     needs: Literal["reconstructions"] = "reconstructions"
-    observe: Callable[[Images, Images, Any], Mapping[str, Tensor]]
-    score: Callable[[Mapping[str, Tensor], Any], Score]
+    observe: Callable[[Images, Images, Any], Tensor]
+    missing: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True, kw_only=True)

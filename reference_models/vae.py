@@ -26,7 +26,9 @@ class Config(TrainConfig):
 
 
 class BetaVAE(nn.Module):
-    """Called with Images (n, c, 64, 64) it returns Codes (n, d); `decode` goes back."""
+    """Called with Images (n, c, 64, 64) it returns Codes (n, d); `decode` goes back, `generate` makes new ones."""
+
+    generated_from = "codes drawn from the prior N(0, 1)"
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -41,6 +43,11 @@ class BetaVAE(nn.Module):
     def decode(self, codes: Tensor) -> Tensor:
         """Images in [0, 1]: the means of p(image | code)."""
         return torch.sigmoid(self.decoder(codes))
+
+    def generate(self, n: int, generator: torch.Generator) -> Tensor:
+        """Images (n, c, 64, 64) in [0, 1], decoded from codes drawn from the prior; the generator is on the CPU."""
+        codes = torch.randn(n, self.config.n_codes, generator=generator)
+        return self.decode(codes.to(next(self.parameters()).device))
 
     def loss(self, images: Tensor, noise: Tensor) -> dict[str, Tensor]:
         """Loss terms, means over the batch, in nats.

@@ -147,7 +147,7 @@ def test_score_codes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["score", "--codes", "train_only.npz", *few_stages]) == 1
     out = capsys.readouterr().out
     assert "dci.informativeness is undefined: it is an accuracy on test samples" in out
-    assert "factor_vae is not applicable" in out
+    assert "beta_vae, factor_vae are not applicable: it needs every combination" in out
     assert main(["score", "--codes", "train_only.npz", "--metrics", "mig"]) == 0
     assert main(["score", "--codes", "train_only.npz", "--metrics", "factor_vae"]) == 1
 

@@ -15,10 +15,10 @@ from torch import Generator
 import disbench.metrics
 from disbench import registry
 from disbench.settings import override
-from disbench.testing import SPACE, codes_of_space
+from disbench.testing import SPACE, codes_of_space, space_for
 from disbench.types import Draw
 from tests.conftest import SMALL
-from tests.oracles.beside import METRICS
+from tests.oracles.beside import METRICS, ON_CODES
 
 MODULES = [
     importlib.import_module(f"disbench.metrics.{info.name}") for info in pkgutil.iter_modules(disbench.metrics.__path__)
@@ -35,14 +35,15 @@ FEW = {"dci": {"stages": 5}, "dci_es": {"trees": 5}, "downstream": {"stages": 2}
 
 
 def given(name: str) -> tuple[torch.Tensor, Draw, Any]:
-    metric = registry.metrics()[name]
+    metric = ON_CODES[name]
     small = {path.removeprefix(f"{name}."): value for path, value in SMALL.items() if path.startswith(f"{name}.")}
     settings = override(metric.settings(), small)
-    return codes_of_space(0), metric.draw(SPACE, settings, Generator().manual_seed(0)), settings
+    space = space_for(metric)
+    return codes_of_space(0, space), metric.draw(space, settings, Generator().manual_seed(0)), settings
 
 
 def scores(name: str) -> dict[str, float]:
-    return dict(registry.metrics()[name].score(*given(name)).values)
+    return dict(ON_CODES[name].score(*given(name)).values)
 
 
 def within(name: str) -> float:
@@ -58,10 +59,10 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("name", [name for name in METRICS if registry.metrics()[name].needs == "samples"])
+@pytest.mark.parametrize("name", [name for name in METRICS if ON_CODES[name].needs == "samples"])
 def test_number_of_threads(name: str, two_threads: None) -> None:
     """On as many samples as torch shares out between threads."""
-    metric, generator = registry.metrics()[name], Generator().manual_seed(0)
+    metric, generator = ON_CODES[name], Generator().manual_seed(0)
     factors = SPACE.draw(6_000, generator)
     codes = factors.repeat(1, 2).float() + torch.randn(6_000, 6, generator=generator)
     settings = override(metric.settings(), FEW.get(name.partition("@")[0], {}))
@@ -84,7 +85,7 @@ def test_size_of_chunks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", METRICS)
 def test_default_device(name: str) -> None:
     """Tensors made without saying where land on `meta`, and fail there."""
-    metric, arguments = registry.metrics()[name], given(name)
+    metric, arguments = ON_CODES[name], given(name)
     expected = metric.score(*arguments)
     with torch.device("meta"):
         found = metric.score(*arguments)

@@ -35,7 +35,7 @@ def test_variants_have_settings_of_their_own() -> None:
 
 
 def test_protocols_differ_in_name_and_summary() -> None:
-    assert len({p.summary for p in PROTOCOLS.values()}) == len(PROTOCOLS) == 4
+    assert len({p.summary for p in PROTOCOLS.values()}) == len(PROTOCOLS) == 6
 
 
 def test_tokens_are_reduced_as_the_protocol_says(tiny: TinyDataset) -> None:

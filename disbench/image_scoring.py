@@ -1,0 +1,266 @@
+"""Score the images that a model makes, reconstructions and samples: pair by pair, or by their features."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from disbench import extractors, inception
+from disbench.errors import DisbenchError
+from disbench.features import Collector
+from disbench.image_sets import images_of_dataset
+from disbench.images import to_images, to_pixels
+from disbench.made import Maker
+from disbench.metrics.images._pairs import score_of
+from disbench.models import Model
+from disbench.plan import distinct, generator_for
+from disbench.protocols import Resolved, Task
+from disbench.types import DatasetSpec, FeatureMetric, Images, Indices, Metric, PairMetric, Pixels, Score
+
+WAYS = {"reconstructions": "decode", "generation": "generate"}  # what a metric needs -> what a model has for it
+UNSAID = "what the model does not say"
+SAME_IMAGES = "the codes of the images that they are compared with"
+
+
+def image_tasks(resolved: Resolved) -> tuple[Task, ...]:
+    """Those that score images that a model makes."""
+    return tuple(task for task in resolved.tasks if not isinstance(task.metric, Metric))
+
+
+def without_offered(resolved: Resolved) -> Resolved:
+    """Without the tasks that run only where a model offers what they need: for codes that come without a model."""
+    return replace(resolved, tasks=tuple(task for task in resolved.tasks if not task.if_offered))
+
+
+def offered_by(resolved: Resolved, maker: Maker) -> Resolved:
+    """Without those of them that the model cannot serve, or data set and machine cannot, which is printed.
+
+    Features of the Inception network are left to a GPU, unless they are asked for: a CPU takes an hour.
+    """
+    kept = []
+    lacking: dict[str, list[str]] = {}
+    for task in resolved.tasks:
+        if task.if_offered and _why_not(task, maker.model, maker.dataset.spec):
+            continue
+        if task.if_offered and (lack := _lack(task) or _slow(task, maker.device) or _too_few(task, len(maker.dataset))):
+            lacking.setdefault(lack, []).append(task.metric.name)
+        else:
+            kept.append(task)
+    if maker.progress:
+        for lack, names in lacking.items():
+            print(f"disbench: without {', '.join(names)}: {lack}", file=sys.stderr)
+    return replace(resolved, tasks=tuple(kept))
+
+
+def weights_of(features: str) -> str | None:
+    """sha256 of the published weights behind an extractor's name; None where there are none, or they are not here."""
+    if not extractors.is_inception(features) or extractors.missing(features):
+        return None
+    return inception.PUBLISHED
+
+
+def _why_not(task: Task, model: Model, spec: DatasetSpec) -> str:
+    """Why there are no images of the model to be scored; empty if there are."""
+    way = WAYS[task.metric.needs]
+    if getattr(model, way) is None:
+        return f"the model has no {way}"
+    if len(spec.image_shape) != 3 or spec.dtype != "uint8":
+        return f"it compares pictures, and {spec.name} has other observations"
+    return ""
+
+
+def _lack(task: Task) -> str:
+    """What this machine lacks for a task, and what to do; empty if nothing."""
+    return task.metric.missing() if isinstance(task.metric, PairMetric) else extractors.missing(task.settings.features)
+
+
+def _slow(task: Task, device: torch.device) -> str:
+    is_slow = isinstance(task.metric, FeatureMetric) and extractors.is_inception(task.settings.features)
+    if not is_slow or device.type != "cpu":
+        return ""
+    return "a CPU puts a few images a second through Inception; --metrics NAME,NAME runs what it names even so."
+
+
+def _too_few(task: Task, n_images: int) -> str:
+    wanted = task.settings.num_images
+    if wanted <= n_images:
+        return ""
+    return f"{wanted:,} different images are wanted, and there are {n_images:,}; --set METRIC.num_images={n_images}"
+
+
+class _Group(Protocol):
+    """Tasks that look at the same images: the first ones that are made."""
+
+    tasks: Sequence[Task]
+
+    def add(self, pixels: Pixels | None, made: Images) -> None:
+        """Take what is wanted of a batch."""
+
+    def scores(self, index: Indices, maker: Maker, seed: int) -> dict[str, Score]:
+        """Scores by metric, once all images are there."""
+
+
+class _Pairs:
+    """One task on pairs."""
+
+    def __init__(self, task: Task) -> None:
+        self.tasks: Sequence[Task] = (task,)
+        self._metric, self._settings = cast(PairMetric, task.metric), task.settings
+        self._observed: list[Tensor] = []
+        self._left = task.settings.num_images
+
+    def add(self, pixels: Pixels | None, made: Images) -> None:
+        assert pixels is not None  # reconstructions have originals
+        images, made = to_images(pixels[: self._left]), made[: self._left]
+        self._left -= len(made)
+        if len(made):
+            self._observed.append(self._metric.observe(images, made, self._settings).cpu())
+
+    def scores(self, index: Indices, maker: Maker, seed: int) -> dict[str, Score]:  # noqa: ARG002
+        return {self._metric.name: score_of(self._metric, torch.cat(self._observed))}
+
+
+class _Features:
+    """Tasks on the same features of as many images."""
+
+    def __init__(self, tasks: Sequence[Task], maker: Maker) -> None:
+        self.tasks = tasks
+        self._metrics = [cast(FeatureMetric, task.metric) for task in tasks]
+        settings = tasks[0].settings
+        self._extractor = extractors.load_extractor(settings.features, device=maker.device)
+        self._collector = Collector(
+            keep_rows=any(metric.keeps_rows for metric in self._metrics), extractor=self._extractor.name
+        )
+        self._n = self._left = settings.num_images
+
+    def add(self, pixels: Pixels | None, made: Images) -> None:  # noqa: ARG002
+        made = made[: self._left]
+        self._left -= len(made)
+        if len(made):
+            self._collector.add(self._extractor(to_pixels(made)))
+
+    def scores(self, index: Indices, maker: Maker, seed: int) -> dict[str, Score]:
+        made = self._collector.features()
+        real = extractors.reference_features(
+            images_of_dataset(maker.dataset),
+            index[: self._n],
+            self._extractor,
+            keep_rows=made.rows is not None,
+            batch_size=maker.batch_size,
+            progress=maker.progress,
+        )
+        scored = zip(self._metrics, self.tasks, strict=True)
+        return {metric.name: metric.score(real, made, task.settings, seed) for metric, task in scored}
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """Scores by metric, and the record's account of the images: how many, made how, compared with which."""
+
+    scores: Mapping[str, Score]
+    made: Mapping[str, Mapping[str, Any]]
+
+
+def score_images(tasks: Sequence[Task], maker: Maker, eval_seed: int) -> ImageScores:
+    """Score the images that a model makes.
+
+    Different images of the data set are drawn once; a metric that asks for fewer takes the first of them. Where
+    something fails, the metrics that needed it are `not applicable`, with the reason, and the others stand.
+
+    Args:
+        tasks: those of `image_tasks`.
+        maker: of the images.
+        eval_seed: which images are drawn, and where the model's own chance begins.
+    """
+    scores: dict[str, Score] = {}
+    made: dict[str, dict[str, Any]] = {}
+    n_images, spec = len(maker.dataset), maker.dataset.spec
+    for needs, way in WAYS.items():
+        groups: list[_Group] = []
+        for group in _grouped(task for task in tasks if task.metric.needs == needs):
+            reason = _why_not(group[0], maker.model, spec) or _too_few(group[0], n_images) or _lack(group[0])
+            try:
+                if not reason:
+                    groups.append(_group(group, maker))
+            except DisbenchError as error:
+                reason = str(error)
+            scores |= _not_applicable(group, reason) if reason else {}
+        if not groups:
+            continue
+        n = max(task.settings.num_images for group in groups for task in group.tasks)
+        index = distinct(n_images, n, generator_for(eval_seed, "images", 1))
+        made[needs] = {
+            "num_images": n,
+            "by": way,
+            "conditioned_on": SAME_IMAGES if way == "decode" else maker.model.generated_from or UNSAID,
+            "compared_with_sha256": hashlib.sha256(index.numpy().tobytes()).hexdigest(),
+        }
+        scores |= _scores(groups, _batches(needs, maker, index, eval_seed), index, maker, eval_seed)
+    for task in tasks:
+        if not scores[task.metric.name].not_applicable:
+            task.metric.check_score(scores[task.metric.name])
+    return ImageScores(scores, made)
+
+
+def _grouped(tasks: Iterable[Task]) -> list[list[Task]]:
+    """Tasks on pairs one by one; those on features together where they want the same ones of as many images."""
+    groups: dict[tuple[Any, ...], list[Task]] = {}
+    for task in tasks:
+        is_pair = isinstance(task.metric, PairMetric)
+        key = (task.metric.name,) if is_pair else (task.settings.features, task.settings.num_images)
+        groups.setdefault(key, []).append(task)
+    return list(groups.values())
+
+
+def _group(tasks: Sequence[Task], maker: Maker) -> _Group:
+    return _Pairs(*tasks) if isinstance(tasks[0].metric, PairMetric) else _Features(tasks, maker)
+
+
+def _batches(needs: str, maker: Maker, index: Indices, eval_seed: int) -> Iterator[tuple[Pixels | None, Images]]:
+    """Images made batch by batch, with the pixels that they were made from, if there are such."""
+    generator = generator_for(eval_seed, needs, 1)
+    if needs == "reconstructions":
+        return maker.reconstructions(index, generator)
+    return ((None, images) for images in maker.samples(len(index), generator))
+
+
+def _scores(
+    groups: Sequence[_Group],
+    batches: Iterator[tuple[Pixels | None, Images]],
+    index: Indices,
+    maker: Maker,
+    eval_seed: int,
+) -> dict[str, Score]:
+    scores: dict[str, Score] = {}
+    left = list(groups)
+
+    def give_up(group: _Group, error: DisbenchError) -> None:
+        left.remove(group)
+        scores.update(_not_applicable(group.tasks, str(error)))
+
+    try:
+        for pixels, made in batches:
+            for group in tuple(left):
+                try:
+                    group.add(pixels, made)
+                except DisbenchError as error:
+                    give_up(group, error)
+    except DisbenchError as error:  # the model's
+        for group in tuple(left):
+            give_up(group, error)
+    for group in tuple(left):
+        try:
+            scores |= group.scores(index, maker, eval_seed)
+        except DisbenchError as error:
+            give_up(group, error)
+    return scores
+
+
+def _not_applicable(tasks: Sequence[Task], reason: str) -> dict[str, Score]:
+    return {task.metric.name: Score({}, not_applicable=reason.rstrip(".")) for task in tasks}
