@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from disbench.comparison import compare
     from disbench.errors import DisbenchError, UsageError
     from disbench.evaluation import evaluate, score_codes
+    from disbench.image_comparison import compare_images
     from disbench.models import load_model
     from disbench.registry import load_dataset
     from disbench.report import Report
@@ -24,6 +25,7 @@ _HOMES = {
     "Report": "disbench.report",
     "UsageError": "disbench.errors",
     "compare": "disbench.comparison",
+    "compare_images": "disbench.image_comparison",
     "evaluate": "disbench.evaluation",
     "load_dataset": "disbench.registry",
     "load_model": "disbench.models",
@@ -35,6 +37,7 @@ __all__ = [
     "Report",
     "UsageError",
     "compare",
+    "compare_images",
     "evaluate",
     "load_dataset",
     "load_model",

@@ -14,6 +14,7 @@ from typing import Any
 
 from disbench import __version__
 from disbench.cli_datasets import add_datasets, list_of_datasets
+from disbench.cli_images import FID_EXAMPLES, add_fid
 from disbench.errors import DisbenchError, UsageError
 
 EXIT_CODES = """exit status:
@@ -31,6 +32,7 @@ MAIN_EXAMPLES = """examples:
   disbench datasets prepare mpi3d_toy --from mpi3d_toy.npz
   disbench datasets show rooms3d --out rooms3d.png
   disbench train beta_vae --dataset rooms3d --steps 15000
+  disbench fid celeba samples/ --num-images 10000
 
 environment:
   DISBENCH_DATA    folder with data files, for data sets that need any
@@ -134,6 +136,11 @@ def _parser() -> argparse.ArgumentParser:
         help="say which differences between two models are larger than the evaluation noise",
         description="Compare the records of two models, each scored with --repeats: which differences are larger than "
         "the evaluation noise? That is not the spread over training seeds.",
+    ))  # fmt: skip
+    add_fid(commands.add_parser(
+        "fid", parents=[shared], formatter_class=shape, epilog=FID_EXAMPLES + EXIT_CODES,
+        help="compare two sets of images: FID, KID, precision and recall, density and coverage",
+        description="Compare two sets of images through the features that a network finds in them.",
     ))  # fmt: skip
     _add_train(commands.add_parser(
         "train", parents=[shared], formatter_class=shape, epilog=EXIT_CODES,

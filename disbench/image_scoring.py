@@ -24,6 +24,7 @@ from disbench.protocols import Resolved, Task
 from disbench.types import DatasetSpec, FeatureMetric, Images, Indices, Metric, PairMetric, Pixels, Score
 
 WAYS = {"reconstructions": "decode", "generation": "generate"}  # what a metric needs -> what a model has for it
+FAILURES = (DisbenchError, torch.OutOfMemoryError)  # of a model or an extractor; others are ours
 UNSAID = "what the model does not say"
 SAME_IMAGES = "the codes of the images that they are compared with"
 
@@ -240,24 +241,26 @@ def _scores(
     scores: dict[str, Score] = {}
     left = list(groups)
 
-    def give_up(group: _Group, error: DisbenchError) -> None:
+    def give_up(group: _Group, error: Exception) -> None:
         left.remove(group)
-        scores.update(_not_applicable(group.tasks, str(error)))
+        full = "the device has too little memory for so many images at a time; name fewer: --batch-size N"
+        reason = full if isinstance(error, torch.OutOfMemoryError) else str(error)
+        scores.update(_not_applicable(group.tasks, reason))
 
     try:
         for pixels, made in batches:
             for group in tuple(left):
                 try:
                     group.add(pixels, made)
-                except DisbenchError as error:
+                except FAILURES as error:
                     give_up(group, error)
-    except DisbenchError as error:  # the model's
+    except FAILURES as error:  # the model's
         for group in tuple(left):
             give_up(group, error)
     for group in tuple(left):
         try:
             scores |= group.scores(index, maker, eval_seed)
-        except DisbenchError as error:
+        except FAILURES as error:
             give_up(group, error)
     return scores
 

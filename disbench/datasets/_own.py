@@ -17,7 +17,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from disbench.datasets import _arrays as arrays
+from disbench import arrays
 from disbench.errors import DisbenchError, first_line
 from disbench.types import Dataset, DatasetSpec, Factor, Factors, FactorSpace, Indices, Kind, Pixels
 

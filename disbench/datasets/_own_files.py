@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from disbench import archives
-from disbench.datasets import _arrays as arrays
+from disbench import archives, arrays
 from disbench.datasets._own import Images, checked_images, form_of, images_of, own_data
 from disbench.errors import DisbenchError, UsageError, first_line
 from disbench.types import Dataset, Kind

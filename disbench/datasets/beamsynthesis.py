@@ -16,8 +16,7 @@ from pathlib import Path
 
 import torch
 
-from disbench import archives
-from disbench.datasets import _arrays as arrays
+from disbench import archives, arrays
 from disbench.datasets._prepared import prepared_entry
 from disbench.datasets._recipe import Recipe, Slabs, Source
 from disbench.errors import DisbenchError

@@ -23,8 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from disbench import archives
-from disbench.datasets import _arrays as arrays
+from disbench import archives, arrays
 from disbench.datasets import _resize as resizing
 from disbench.datasets._prepared import prepared_entry
 from disbench.datasets._recipe import Recipe, Slabs, Source

@@ -26,8 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from disbench import archives, sources
-from disbench.datasets import _arrays as arrays
+from disbench import archives, arrays, sources
 from disbench.datasets import dsprites_regen
 from disbench.datasets._grid import Grid, OnDevice, same_pixels
 from disbench.datasets._noise import noise

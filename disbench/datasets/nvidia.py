@@ -22,8 +22,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from disbench import archives
-from disbench.datasets import _arrays as arrays
+from disbench import archives, arrays
 from disbench.datasets._prepared import prepared_entry
 from disbench.datasets._recipe import Recipe, Slabs, Source
 from disbench.datasets._resize import RULES, resize

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from disbench.datasets import _arrays as arrays
+from disbench import arrays
 from disbench.datasets._prepared import prepared_entry
 from disbench.datasets._recipe import Recipe, Slabs, Source
 from disbench.errors import DisbenchError

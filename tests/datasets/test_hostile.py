@@ -26,8 +26,7 @@ import pytest
 import torch
 from PIL import Image
 
-from disbench import archives
-from disbench.datasets import _arrays as arrays
+from disbench import archives, arrays
 from disbench.datasets import sprites
 from disbench.datasets._preparing import prepare
 from disbench.datasets._recipe import Recipe, Slabs, Source

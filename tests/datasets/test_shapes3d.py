@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from disbench.datasets import _arrays as arrays
+from disbench import arrays
 from disbench.datasets import shapes3d
 from disbench.datasets._prepared import Prepared, open_prepared
 from disbench.datasets._preparing import prepare

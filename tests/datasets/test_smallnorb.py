@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Generator
 
-from disbench.datasets import _arrays as arrays
+from disbench import arrays
 from disbench.datasets import smallnorb
 from disbench.datasets._prepared import Prepared, open_prepared
 from disbench.datasets._preparing import prepare

@@ -49,12 +49,15 @@ def sets(kind: str, seed: int, n: int, m: int, d: int) -> tuple[np.ndarray, np.n
         return (random.integers(0, 3, (n, d)) + 1000).astype(np.float32), random.integers(0, 3, (m, d)) + np.float32(
             1000
         )
+    if kind == "clusters":  # so far apart that products say nothing of distances within them
+        far = (np.arange(40) % 2 * 60_000 - 30_000)[:, None]
+        return tuple(np.c_[far[:k], 1e-4 * drawn(seed + k, k, d)].astype(np.float32) for k in (n, m))
     assert kind == "halves"  # a part of each set in the other
     return real, np.concatenate([real[: m // 2], drawn(seed + 50, m - m // 2, d)])
 
 
 @pytest.mark.parametrize("block", [2**21, 64])
-@pytest.mark.parametrize("kind", ["shifted", "apart", "equal", "offset", "copies", "grid", "halves"])
+@pytest.mark.parametrize("kind", ["shifted", "apart", "equal", "offset", "copies", "grid", "clusters", "halves"])
 @pytest.mark.parametrize(("n", "m", "d", "neighbours"), [(24, 17, 3, 3), (15, 30, 20, 5), (20, 20, 1, 1), (6, 7, 2, 5)])
 def test_against_loops(
     kind: str, n: int, m: int, d: int, neighbours: int, block: int, monkeypatch: pytest.MonkeyPatch

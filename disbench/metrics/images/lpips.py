@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from disbench import sources
-from disbench._torchvision import import_despite_torchvision
 from disbench.errors import DisbenchError, UsageError, first_line
+from disbench.imports import import_despite_torchvision
 from disbench.metrics.images._pairs import mean_over_pairs
 from disbench.settings import check_numbers
 from disbench.types import Images, PairMetric, Score, ValueSpec
