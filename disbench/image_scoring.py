@@ -254,6 +254,8 @@ def _scores(
                     group.add(pixels, made)
                 except FAILURES as error:
                     give_up(group, error)
+            if not left:
+                break
     except FAILURES as error:  # the model's
         for group in tuple(left):
             give_up(group, error)
