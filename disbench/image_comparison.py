@@ -149,7 +149,7 @@ class ImageComparison:
         ]
         headers = ["value", "score", "range", "direction", "meaning"]
         table = tabulate(rows, headers=headers, disable_numparse=True, colalign=("left", "right"))
-        remarks = [f"{name} is undefined: {reason.rstrip('.')}." for name, reason in self.undefined.items()]
+        remarks = [f"{name} is undefined: {reason}." for name, reason in self.undefined.items()]
         remarks += [f"{name}: {said}" for name, details in self.details.items() for said in details.get("remarks", ())]
         seconds = ", ".join(f"{step} {value:.1f}" for step, value in self.run["seconds"].items())
         lines = [

@@ -43,7 +43,7 @@ def score_of(name: str, real: Features, made: Features) -> Score:
     check_comparable(real.statistics, made.statistics)
     counts = {"n_real": real.statistics.n or None, "n_made": made.statistics.n or None}
     if 1 in counts.values():
-        return Score({}, counts, {name: "a set has one image; a covariance needs at least 2."})
+        return Score({}, counts, {name: "a set has one image; a covariance needs at least 2"})
     mean_term, covariance_term = frechet_terms(real.statistics, made.statistics)
     details = counts | {"mean_term": mean_term, "covariance_term": covariance_term}
     return Score({name: mean_term + covariance_term}, details)

@@ -75,7 +75,7 @@ METRIC = FeatureMetric(
             "Frechet distance between features of real and generated images",
             high=math.inf,
             direction="lower",
-            invariant_to=frozenset(),
+            invariant_to=frozenset({"permuting samples"}),
         ),
     ),
     settings=Settings,

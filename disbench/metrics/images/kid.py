@@ -91,7 +91,7 @@ def score(real: Features, made: Features, settings: Settings, seed: int) -> Scor
 
 def _too_few(n: int, settings: Settings) -> str:
     few = f"there are {n:,} images and subsets have {settings.subset_size:,}; "
-    return few + (f"try --set kid.subset_size={n}." if n > 1 else "it takes at least 2.")
+    return few + (f"try --set kid.subset_size={n}" if n > 1 else "it takes at least 2")
 
 
 METRIC = FeatureMetric(

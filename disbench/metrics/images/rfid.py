@@ -66,7 +66,7 @@ METRIC = FeatureMetric(
             "Frechet distance between features of images and of their reconstructions",
             high=math.inf,
             direction="lower",
-            invariant_to=frozenset(),
+            invariant_to=frozenset({"permuting samples"}),
         ),
     ),
     settings=Settings,
