@@ -3,6 +3,7 @@
 python -m benchmarks.precision
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +15,16 @@ from benchmarks.tables import replace_table
 from disbench import score_codes
 from disbench.metrics._importance import disentanglement
 from disbench.metrics.factor_vae import accuracy_of_votes
+from disbench.metrics.images.density_coverage import density_coverage
+from disbench.metrics.images.fid import fid
+from disbench.metrics.images.kid import kid
+from disbench.metrics.images.precision_recall import precision_recall
 from disbench.metrics.udr import udr
 from tests.golden.comparisons import FOLDER, comparisons, entries
+from tests.images.test_pairs import FUNCTIONS as PAIRS
+from tests.images.test_pairs import SCIKIT_IMAGE, arrays
 from tests.oracles.beside import KINDS, METRICS, both
+from tests.oracles.feature_sets import feature_sets
 from tests.oracles.representations import samples
 
 PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
@@ -30,6 +38,9 @@ def main() -> None:
     rows = [(value, within, cases, size) for value, within, _, cases, size in largest(against_plain())]
     table = tabulate(rows, ("value", "has to be within", "cases", "largest difference"), tablefmt="github")
     replace_table(PAGE, "plain", table)
+    rows = largest(against_libraries())
+    table = tabulate(rows, ("value", "against", "on", "cases", "largest difference"), tablefmt="github")
+    replace_table(PAGE, "images", table)
 
 
 def largest(differences: Iterator[tuple[Row, float]]) -> list[tuple[str, ...]]:
@@ -82,3 +93,31 @@ def against_plain() -> Iterator[tuple[Row, float]]:
 
 if __name__ == "__main__":
     main()
+
+
+def against_libraries() -> Iterator[tuple[Row, float]]:
+    """Metrics on images: on small sets of features, and on pairs of images with noise."""
+    golden = json.loads((FOLDER / "images" / "features.json").read_text())
+    for entry in golden["fid"]:
+        for name, expected in entry["scores"].items():
+            on = "fewer images than features" if name == "few" else "sets of features"
+            yield ("`fid`", entry["against"], on), fid(*feature_sets(name)).values["fid"] - expected
+    for entry in golden["kid"]:
+        for name, expected in entry["scores"].items():
+            if "all_images" in expected:
+                found = kid(*feature_sets(name), subsets=1, subset_size=2).details["all_images"]
+                yield (
+                    ("`kid`, of all pairs at once", entry["against"], "sets of features"),
+                    found - expected["all_images"],
+                )
+    for entry in golden["manifolds"]:
+        for name, expected in entry["scores"].items():
+            for function in (precision_recall, density_coverage):
+                for value, number in function(*feature_sets(name), neighbours=entry["neighbours"]).values.items():
+                    on = f"sets of features, {entry['neighbours']} neighbours"
+                    yield (f"`{value}`", entry["against"], on), number - expected[value.partition(".")[2]]
+    for value, number in SCIKIT_IMAGE.items():
+        yield (
+            (f"`{value}`", "scikit-image 0.26.0", "images with noise"),
+            PAIRS[value](*arrays(0)).values[value] - number,
+        )
