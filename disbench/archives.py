@@ -250,10 +250,13 @@ def picture_as_it_is(path: Path, shape: tuple[int, ...] | None = None) -> np.nda
     try:
         with warnings.catch_warnings(), Image.open(path, formats=PICTURES) as picture:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            if picture.mode not in _MODES or "transparency" in picture.info or ";16" in str(picture.tile):
-                mode = f"{picture.mode} with transparency" if "transparency" in picture.info else picture.mode
+            deep = ";16" in str(picture.tile) or any(
+                name == "ppm" and args[-1] > 255 for name, _, _, args in picture.tile
+            )
+            if picture.mode not in _MODES or "transparency" in picture.info or deep:
+                more = " with transparency" if "transparency" in picture.info else ", 16 bits a channel" if deep else ""
                 raise DisbenchError(
-                    f"{path} has the colour mode {mode}; save it as grey or RGB, 8 bits, no transparency."
+                    f"{path} has the colour mode {picture.mode}{more}; save it as grey or RGB, 8 bits, no transparency."
                 )
             mode = _MODES[picture.mode]
             found = (picture.height, picture.width, 3 if mode == "RGB" else 1)

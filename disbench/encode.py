@@ -159,6 +159,17 @@ class Encoder:
             table[~known.to(self.device)] = rest
         return table, tokens[torch.searchsorted(first, tokens_of).to(self.device)]
 
+    def probe(self) -> None:
+        """Check, on 64 images, that codes depend neither on the batch nor on chance, where no table is wanted.
+
+        Raises:
+            DisbenchError: they do, or are not usable.
+        """
+        images = torch.arange(min(2 * N_PROBE, len(self.dataset)))
+        with self.model.ready(self.device):
+            wants_tokens = self._output(images[:2]).ndim == 3
+            self._encode(images, None, wants_tokens=wants_tokens, probe=_Probe(images, self))
+
     def returns_tokens(self) -> bool:
         """Whether the model makes tokens rather than codes, from a call on the first two images."""
         with self.model.ready(self.device):

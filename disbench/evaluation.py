@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
@@ -19,8 +20,9 @@ from tqdm import tqdm
 from disbench import records, registry
 from disbench.encode import N_PROBE, REDUCERS, Encoder
 from disbench.errors import UsageError
+from disbench.extractors import Extractor
 from disbench.files import replacing
-from disbench.image_scoring import image_tasks, offered_by, score_images, weights_of, without_offered
+from disbench.image_scoring import image_tasks, load_extractors, offered_by, score_images, without_offered
 from disbench.made import Maker
 from disbench.models import Array, load_model, pick_device
 from disbench.plan import At, draw_images, generator_for, hash_of_draws, space_of
@@ -74,8 +76,8 @@ def evaluate(
         input_range: what the model expects in place of [0, 1].
         trust: load archives that can run code.
         out: file that the record is appended to. A record of the same numbers of the same model that is there already
-            is returned instead, unless the codes are wanted too. A model whose code disbench cannot know (a function,
-            a module) has no content hash and is always run.
+            is returned instead, unless the codes are wanted too. A model, or a feature extractor, whose code disbench
+            cannot know (a function, a module) has no content hash and is always run.
         rerun: compute even so.
         codes_out: file for the table of codes (npz: codes, factors, index).
         command: recorded.
@@ -122,17 +124,21 @@ def evaluate(
         maker = Maker(loaded, source, where, batch_size, input_range, progress)
         with clock.step("data set"):
             resolved = offered_by(resolved, maker)
+            extractor_of = load_extractors(resolved, where)
             intake = intake_of(resolved, reducer, encoder)
             key = _key(
                 resolved,
                 {"name": source.spec.name, "content_hash": source.content_hash},
                 intake.reducer,
                 of_tokens=intake.of_tokens,
+                extractor_of=extractor_of,
             )
         if codes_file is not None and not intake.of_codes:
             raise UsageError("codes_out keeps codes, and no metric here is computed from codes; leave it out.")
-        if codes_file is None and (known := _known(records_file, rerun, key, described, seeds, progress)):
-            return Report(known, resolved)
+        if codes_file is not None or not all(extractor.content_hash for extractor in extractor_of.values()):
+            rerun = True
+        if known := _known(records_file, rerun, resolved, key, described, seeds, progress):
+            return known
 
         with clock.step("plan"):
             draws = _draws(
@@ -148,11 +154,13 @@ def evaluate(
             print(f"disbench: {source.spec.name} {remark}", file=sys.stderr)
         with clock.step("encode"):
             tables = plans.encode(encoder)
+            if tables.n_codes is None and any(task.metric.needs == "reconstructions" for task in resolved.tasks):
+                encoder.probe()
         scores = _score(resolved, plans.rows(tables), clock, progress)
         made = {}
         for seed in seeds:
             with clock.step("images"):
-                found = score_images(image_tasks(resolved), maker, seed)
+                found = score_images(image_tasks(resolved), maker, extractor_of, seed)
             made[seed] = found.made
             scores |= {(seed, name): score for name, score in found.scores.items()}
 
@@ -217,7 +225,7 @@ def score_codes(
     resolved = without_offered(resolve(protocol, metrics, settings))
     resolved = replace(resolved, name=resolved.name + "+rows")
     unused = {f"{t.metric.name}.{setting}" for t in resolved.tasks for setting in t.metric.draw_settings}
-    if refused := sorted(unused & set(settings or {})):
+    if refused := sorted(path for path in settings or {} if any(_sets(path, one) for one in unused)):
         raise UsageError(f"{', '.join(refused)} sizes a sample, and given rows are all used; leave it out.")
     seeds = _seeds(eval_seed, repeats)
     rows = check_rows(codes, factors, test_codes, test_factors, factor_names)
@@ -226,8 +234,8 @@ def score_codes(
     clock = _Clock()
 
     with _files(out, None) as (records_file, _):
-        if known := _known(records_file, rerun, key, described, seeds, progress):
-            return Report(known, resolved)
+        if known := _known(records_file, rerun, resolved, key, described, seeds, progress):
+            return known
         with clock.step("plan"):
             draws = _draws(resolved, seeds, rows.draw)
         scores = _score(resolved, {at: (draw, rows.codes) for at, draw in draws.items()}, clock, progress)
@@ -244,6 +252,11 @@ def score_codes(
         if records_file is not None:
             records_file.append(report.record)
         return report
+
+
+def _sets(path: str, setting: str) -> bool:
+    """Whether METRIC.SETTING or *.SETTING changes a setting METRIC.SETTING."""
+    return path == setting or path == "*." + setting.rpartition(".")[2]
 
 
 def _remark_on_overlap(draws: Iterable[Draw | str], n_images: int) -> str:
@@ -300,11 +313,12 @@ def _key(
     *,
     without: Container[str] = (),
     of_tokens: Container[str] = (),
+    extractor_of: Mapping[str, Extractor] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The record's key; settings named METRIC.SETTING in `without` have no part in it.
 
     What a metric reads beside its settings goes by the metric: that it reads tokens, and no reducer's codes; or the
-    weights of its features' network, None where they cannot be had here.
+    hash of its extractor, None where that is not known, or the extractor cannot be had here.
     """
     metrics: dict[str, dict[str, Any]] = {}
     for task in resolved.tasks:
@@ -314,23 +328,34 @@ def _key(
         if name in of_tokens:
             metrics[name]["reducer"] = None
         if isinstance(task.metric, FeatureMetric):
-            metrics[name]["weights"] = weights_of(task.settings.features)
+            extractor = extractor_of.get(task.settings.features)
+            metrics[name]["extractor"] = (extractor.content_hash or extractor.code_hash) if extractor else None
     return records.make_key({"name": resolved.name, "version": resolved.version}, dataset, metrics, reducer)
 
 
 def _known(
     out: records.RecordFile | None,
     rerun: bool,
+    resolved: Resolved,
     key: Mapping[str, Any],
     model: Mapping[str, Any],
     seeds: list[int],
     progress: bool,
-) -> dict[str, Any] | None:
-    """The record that the file has already, unless it is to be made again."""
+) -> Report | None:
+    """What the file has already, unless it is to be made again.
+
+    So it is where images could not be scored: what was in the way may be gone.
+    """
     record = out.find(key, model, seeds) if out is not None and not rerun else None
-    if record is not None and out is not None and progress:
+    if record is None or out is None:
+        return None
+    report = Report(record, resolved)
+    of_images = [value for task in image_tasks(resolved) for value in task.values]
+    if any(report.values[name].status == "not applicable" for name in of_images):
+        return None
+    if progress:
         print(f"disbench: {out.path} has this record already; --rerun computes it again.", file=sys.stderr)
-    return record
+    return report
 
 
 def _draws(resolved: Resolved, seeds: list[int], draw: Callable[[Metric, Any, Generator, int], D]) -> dict[At, D]:

@@ -43,6 +43,7 @@ class Extractor:
         model: what is called.
         device: where.
         content_hash: of the weights and of how images reach them; None where the code that runs cannot be known.
+        code_hash: sha256 of the file that a callable was named in; the code that it imports has no part in it.
         scales: whether images reach it as floats in [0, 1], channel first, rather than as Pixels.
     """
 
@@ -50,6 +51,7 @@ class Extractor:
     model: Model
     device: torch.device
     content_hash: str | None = None
+    code_hash: str | None = None
     scales: bool = True
 
     @contextlib.contextmanager
@@ -127,8 +129,10 @@ def load_extractor(
     model = load_model(source, trust=trust)
     if model.fit is not None:
         raise UsageError(f"{model.name} would have to be fitted to a data set first; it cannot find features here.")
-    name = f"{model.name} ({model.content_hash[:8]})" if model.content_hash else model.name
-    return Extractor(name, model, pick_device(model, device), model.content_hash)
+    code_hash = _digest_of_code(source)
+    digest = model.content_hash or code_hash
+    name = f"{model.name} ({digest[:8]})" if digest else model.name
+    return Extractor(name, model, pick_device(model, device), model.content_hash, code_hash)
 
 
 def on_weights(name: str, network: torch.nn.Module, digest: str, device: torch.device) -> Extractor:
@@ -161,7 +165,7 @@ def find_features(
     Raises:
         DisbenchError: the extractor raised, or returned something of the wrong shape or not finite.
     """
-    collector = Collector(keep_rows=keep_rows, extractor=extractor.name)
+    collector = Collector(keep_rows=keep_rows, extractor=extractor.name, of=images.name)
     size = batch_size or BATCH_SIZE.get(extractor.device.type, BATCH_SIZE["cpu"])
     what = f"features of {Path(images.name).name or images.name}"
     with extractor.ready(), tqdm(total=len(index), desc=what, unit="image", disable=not progress) as bar:
@@ -267,16 +271,21 @@ def _check_name(source: Any) -> None:
     """Refuse a plain word that names nothing, before it is taken for a model's name."""
     if not isinstance(source, str) or ":" in source or "/" in source or Path(source).suffix or Path(source).exists():
         return
-    known = [*NAMES, *registry.checkpoints()]
-    if source not in known:
+    if source not in registry.checkpoints():
         raise UsageError(
-            f"there is no feature extractor called {source!r}; {did_you_mean(source, known)} Your own is named as "
+            f"there is no feature extractor called {source!r}; {did_you_mean(source, NAMES)} Your own is named as "
             "FILE.py:CALLABLE."
         )
 
 
 def _path(path: str | Path | None) -> Path | None:
     return None if path is None else Path(path)
+
+
+def _digest_of_code(source: Any) -> str | None:
+    """sha256 of the file in FILE.py:CALLABLE, so that a changed one has another name; None for anything else."""
+    path = Path(str(source).rpartition(":")[0])
+    return _digest(path) if isinstance(source, str) and path.suffix == ".py" and path.is_file() else None
 
 
 def _digest(path: Path) -> str:

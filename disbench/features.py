@@ -134,8 +134,9 @@ class Collector:
     Statistics are gathered on the GPU where the features are on one, and end on the CPU, as kept rows do.
     """
 
-    def __init__(self, *, keep_rows: bool = False, extractor: str = "") -> None:
+    def __init__(self, *, keep_rows: bool = False, extractor: str = "", of: str = "") -> None:
         self.n = 0
+        self._of = f" of {of}" if of else ""  # for messages
         self._keep_rows = keep_rows
         self._extractor = extractor
         self._statistics: Statistics | None = None
@@ -182,9 +183,9 @@ class Collector:
         if not bool(fits.all()):
             at = int((~fits).nonzero()[0])
             if bool(torch.isfinite(batch[at]).all()):
-                raise DisbenchError(f"the features of image {self.n + at} leave ±{MAX_CODE:g}; rescale them.")
+                raise DisbenchError(f"the features of image {self.n + at}{self._of} leave ±{MAX_CODE:g}; rescale them.")
             raise DisbenchError(
-                f"the features of image {self.n + at} are not finite; look at it and at the extractor's weights."
+                f"the features of image {self.n + at}{self._of} are not finite; look at it, and at the network."
             )
 
 

@@ -6,8 +6,8 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cached_property, partial
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,149 +21,26 @@ from disbench.extractors import (
     find_features,
     index_digest,
     load_extractor,
+    missing,
     reference_features,
     variant_of,
 )
 from disbench.features import Features, Statistics
 from disbench.files import replacing
-from disbench.image_sets import ImageSet, StatisticsFile, open_images
+from disbench.image_report import ComparedSet, ImageComparison
+from disbench.image_sets import ImageSet, ImageSource, StatisticsFile, open_images
 from disbench.settings import override
-from disbench.types import AnyMetric, Dataset, FeatureMetric, Indices, Score, ValueSpec
+from disbench.types import AnyMetric, FeatureMetric, Indices, Score
 
-SCHEMA = "disbench.image_comparison/1"
+OTHERWISE = (
+    "Or name the file, --weights FILE, or its folder, --data-dir; or another network, --features FILE.py:CALLABLE."
+)
 _NOT_SET = {"num_images": "--num-images N", "features": "--features NAME"}  # settings that are said once for all
-
-Images = str | Path | Dataset | ImageSet | StatisticsFile
-
-
-@dataclass(frozen=True)
-class ComparedSet:
-    """One of the two sets.
-
-    Args:
-        name: path, or the data set's name.
-        n: how many of its images were looked at; 0 if a file of statistics does not say.
-        n_there: how many it has.
-        shape: of one: (h, w, c); empty for a file of statistics.
-        content_hash: of the whole set.
-        indices_sha256: which of its images; empty for a file of statistics.
-    """
-
-    name: str
-    n: int
-    n_there: int
-    shape: tuple[int, ...]
-    content_hash: str
-    indices_sha256: str
-
-    def __str__(self) -> str:
-        if not self.shape:
-            return f"{self.name}: statistics of {f'{self.n:,}' if self.n else 'an unknown number of'} images"
-        number = f"{self.n:,}" if self.n == self.n_there else f"{self.n:,} of {self.n_there:,}"
-        return f"{self.name}: {number} images, {' x '.join(map(str, self.shape))}, content {self.content_hash[:8]}"
-
-
-@dataclass(frozen=True)
-class ImageComparison:
-    """What `compare_images` returns.
-
-    Args:
-        real: the reference set.
-        fake: the other.
-        features: name of the extractor.
-        features_hash: its content hash, if it has one.
-        seed: of the choice of images, and of what the metrics draw.
-        metrics: name -> version and settings.
-        specs: of the values.
-        found: by metric, what it computed.
-        run: versions, device, seconds, command, time.
-    """
-
-    real: ComparedSet
-    fake: ComparedSet
-    features: str
-    features_hash: str | None
-    seed: int
-    metrics: Mapping[str, Mapping[str, Any]]
-    specs: Mapping[str, ValueSpec]
-    found: Mapping[str, Score] = field(repr=False)
-    run: Mapping[str, Any] = field(repr=False)
-
-    @cached_property
-    def scores(self) -> Mapping[str, float | None]:
-        """Numbers by name, None where one is undefined: `comparison.scores["fid"]`."""
-        numbers = {name: value for score in self.found.values() for name, value in score.values.items()}
-        return {name: numbers.get(name) for name in self.specs}
-
-    @cached_property
-    def undefined(self) -> Mapping[str, str]:
-        """Why a value is missing, by its name."""
-        return {name: reason for score in self.found.values() for name, reason in score.undefined.items()}
-
-    @property
-    def details(self) -> Mapping[str, Any]:
-        """What is behind the numbers, by metric."""
-        return {name: dict(score.details) for name, score in self.found.items()}
-
-    @property
-    def complete(self) -> bool:
-        """Whether every value was computed."""
-        return None not in self.scores.values()
-
-    def to_json(self) -> str:
-        """All of it, as one line."""
-        entries = {
-            name: {
-                "value": value,
-                "status": "undefined" if value is None else "ok",
-                "reason": self.undefined.get(name, ""),
-            }
-            for name, value in self.scores.items()
-        }
-        return records.to_line(
-            {
-                "schema": SCHEMA,
-                "real": asdict(self.real),
-                "fake": asdict(self.fake),
-                "features": {"name": self.features, "content_hash": self.features_hash},
-                "seed": self.seed,
-                "metrics": self.metrics,
-                "scores": entries,
-                "details": self.details,
-                "run": self.run,
-            }
-        )
-
-    def __str__(self) -> str:
-        from tabulate import tabulate
-
-        rows = [
-            [
-                name,
-                "undefined" if self.scores[name] is None else f"{self.scores[name]:.4f}",
-                f"{spec.low:g} ... {spec.high:g}",
-                f"{spec.direction} is better",
-                spec.meaning,
-            ]
-            for name, spec in self.specs.items()
-        ]
-        headers = ["value", "score", "range", "direction", "meaning"]
-        table = tabulate(rows, headers=headers, disable_numparse=True, colalign=("left", "right"))
-        remarks = [f"{name} is undefined: {reason}." for name, reason in self.undefined.items()]
-        remarks += [f"{name}: {said}" for name, details in self.details.items() for said in details.get("remarks", ())]
-        seconds = ", ".join(f"{step} {value:.1f}" for step, value in self.run["seconds"].items())
-        lines = [
-            f"real      {self.real}",
-            f"fake      {self.fake}",
-            f"features  {self.features}",
-            f"seconds   {seconds}",
-        ]
-        return "\n".join([table, *(["", *remarks] if remarks else []), "", *lines])
 
 
 def compare_images(
-    real: Images,
-    fake: Images,
+    real: ImageSource,
+    fake: ImageSource,
     *,
     metrics: Iterable[str] | str = "fid",
     settings: Mapping[str, Any] | None = None,
@@ -182,8 +59,9 @@ def compare_images(
     """Compare two sets of images through the features that a network finds in them.
 
     Args:
-        real: the reference: a folder of pictures, an npz file, the name of a data set or a Dataset, or, where only
-            statistics are needed (FID), an npz file of statistics; see `disbench.image_sets.open_images`.
+        real: the reference: a folder of pictures, an npz file, an array uint8 (n, h, w, c), the name of a data set or a
+            Dataset, or, where only statistics are needed (FID), an npz file of statistics; see
+            `disbench.image_sets.open_images`.
         fake: what is judged; likewise. Images of both sets have the same size.
         metrics: metrics on features, a list or separated by commas: fid, kid, precision_recall, density_coverage.
         settings: changes to their settings, as `{"kid.subset_size": 500}`.
@@ -214,6 +92,8 @@ def compare_images(
         raise UsageError(f"the batch size must be at least 1; got {batch_size}.")
     if data_dir is not None and not Path(data_dir).is_dir():
         raise UsageError(f"there is no folder {data_dir}, in which files of data sets or weights should be.")
+    if save_statistics is not None:
+        _check_is_no_input(Path(save_statistics), (real, fake, weights, str(features).partition(":")[0]))
     real, fake = open_images(real, data_dir), open_images(fake, data_dir)
     sides = {"real": real, "fake": fake}
     _check_sets(sides, [metric.name for metric, _ in tasks if metric.keeps_rows], save_statistics)
@@ -222,6 +102,8 @@ def compare_images(
     with _file(save_statistics) as file:
         extractor = None
         if isinstance(real, ImageSet) or isinstance(fake, ImageSet):
+            if weights is None and (lack := missing(source, data_dir)):
+                raise UsageError(f"{lack} {OTHERWISE}")
             extractor = load_extractor(source, weights=weights, device=device, data_dir=data_dir, trust=trust)
         found = {}
         for side, images in sides.items():
@@ -236,6 +118,8 @@ def compare_images(
         _check_comparable(sides, found)
         if file is not None:
             found["real"].statistics.save(file)
+    if progress and save_statistics is not None:
+        print(f"disbench: the statistics of {real.name} are in {save_statistics}.", file=sys.stderr)
     name = extractor.name if extractor is not None else found["real"].statistics.extractor or "not known"
     tasks = [(_under_its_name(metric, variant_of(name)), chosen) for metric, chosen in tasks]
     with _timed(clock, "score"):
@@ -286,7 +170,7 @@ def _tasks(metrics: Iterable[str] | str, changes: Mapping[str, Any]) -> list[tup
         if not dot:
             raise UsageError(f"{path!r} names no setting; expected METRIC.SETTING, as in kid.subset_size.")
         if owner not in own:
-            raise UsageError(f"{path!r} sets a metric that does not run here; {did_you_mean(owner, own)}")
+            raise UsageError(f"{path!r} sets a metric that does not run here; name it in --metrics, too.")
         if setting in _NOT_SET:
             raise UsageError(f"{path} is the same for all metrics here; say {_NOT_SET[setting]}.")
         own[owner][setting] = value
@@ -350,7 +234,7 @@ def _check_sets(
     if real.shape[2] != fake.shape[2]:
         kinds = ["grey" if s.shape[2] == 1 else "in colour" for s in (real, fake)]
         raise DisbenchError(
-            f"images of {real.name} are {kinds[0]} and those of {fake.name} {kinds[1]}; save both in the same way."
+            f"images of {real.name} are {kinds[0]} and those of {fake.name} {kinds[1]}; compare sets of one kind."
         )
 
 
@@ -367,6 +251,22 @@ def _check_comparable(sides: Mapping[str, ImageSet | StatisticsFile], found: Map
             f"{real.name} has {len(one.mean):,} features per image and {fake.name} {len(other.mean):,}; they cannot be "
             "compared. Use one extractor for both."
         )
+
+
+def _check_is_no_input(path: Path, inputs: Iterable[Any]) -> None:
+    """Check that a file to be written takes the place of nothing but statistics, and not of those that are read.
+
+    Raises:
+        UsageError: it does.
+    """
+    for given in inputs:
+        if isinstance(given, str | Path) and Path(given).is_file() and Path(given).resolve() == path.resolve():
+            raise UsageError(f"{path} is read; the statistics go to another file.")
+    if path.is_file():
+        try:
+            Statistics.load(path)
+        except DisbenchError:
+            raise UsageError(f"{path} is there already and holds no statistics; name another file.") from None
 
 
 def _described(images: ImageSet | StatisticsFile, index: Indices | None, found: Features) -> ComparedSet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,8 +12,9 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
-from disbench import extractors, inception
-from disbench.errors import DisbenchError
+from disbench import extractors
+from disbench.errors import DisbenchError, UsageError
+from disbench.extractors import Extractor
 from disbench.features import Collector
 from disbench.image_sets import images_of_dataset
 from disbench.images import to_images, to_pixels
@@ -25,6 +27,7 @@ from disbench.types import DatasetSpec, FeatureMetric, Images, Indices, Metric, 
 
 WAYS = {"reconstructions": "decode", "generation": "generate"}  # what a metric needs -> what a model has for it
 FAILURES = (DisbenchError, torch.OutOfMemoryError)  # of a model or an extractor; others are ours
+OTHERWISE = "Another network will do, too: --set METRIC.features=FILE.py:CALLABLE."
 UNSAID = "what the model does not say"
 SAME_IMAGES = "the codes of the images that they are compared with"
 
@@ -42,6 +45,9 @@ def without_offered(resolved: Resolved) -> Resolved:
 def offered_by(resolved: Resolved, maker: Maker) -> Resolved:
     """Without those of them that the model cannot serve, or data set and machine cannot, which is printed.
 
+    What is not only offered stays, to be reported as not applicable, and what the machine lacks for it is printed, too,
+    before anything is made.
+
     Features of the Inception network are left to a GPU, unless they are asked for: a CPU takes an hour.
     """
     kept = []
@@ -49,9 +55,14 @@ def offered_by(resolved: Resolved, maker: Maker) -> Resolved:
     for task in resolved.tasks:
         if task.if_offered and _why_not(task, maker.model, maker.dataset.spec):
             continue
-        if task.if_offered and (lack := _lack(task) or _slow(task, maker.device) or _too_few(task, len(maker.dataset))):
+        lack = ""
+        if not isinstance(task.metric, Metric):
+            lack = _lack(task) or _too_few(task, len(maker.dataset))
+        if task.if_offered:
+            lack = lack or _slow(task, maker.device)
+        if lack:
             lacking.setdefault(lack, []).append(task.metric.name)
-        else:
+        if not (lack and task.if_offered):
             kept.append(task)
     if maker.progress:
         for lack, names in lacking.items():
@@ -59,11 +70,26 @@ def offered_by(resolved: Resolved, maker: Maker) -> Resolved:
     return replace(resolved, tasks=tuple(kept))
 
 
-def weights_of(features: str) -> str | None:
-    """sha256 of the published weights behind an extractor's name; None where there are none, or they are not here."""
-    if not extractors.is_inception(features) or extractors.missing(features):
-        return None
-    return inception.PUBLISHED
+def load_extractors(resolved: Resolved, device: torch.device) -> dict[str, Extractor]:
+    """The extractors that the tasks name and that can be had here, each loaded once, before any other work.
+
+    Raises:
+        UsageError: there is none of that name, or it is another variant's than the metric's.
+        DisbenchError: it cannot be loaded.
+    """
+    loaded: dict[str, Extractor] = {}
+    for task in resolved.tasks:
+        if not isinstance(task.metric, FeatureMetric):
+            continue
+        name, features = task.metric.name, task.settings.features
+        if extractors.is_inception(features) and extractors.variant_of(features) != name.partition("@")[2]:
+            raise UsageError(
+                f"{name} does not look through {features}: values in one column are fed to the network in one way. "
+                "fid looks through inception, and fid@disdiff through inception@disdiff."
+            )
+        if features not in loaded and not extractors.missing(features):
+            loaded[features] = extractors.load_extractor(features, device=device)
+    return loaded
 
 
 def _why_not(task: Task, model: Model, spec: DatasetSpec) -> str:
@@ -78,7 +104,10 @@ def _why_not(task: Task, model: Model, spec: DatasetSpec) -> str:
 
 def _lack(task: Task) -> str:
     """What this machine lacks for a task, and what to do; empty if nothing."""
-    return task.metric.missing() if isinstance(task.metric, PairMetric) else extractors.missing(task.settings.features)
+    if isinstance(task.metric, PairMetric):
+        return task.metric.missing()
+    lack = extractors.missing(task.settings.features)
+    return f"{lack} {OTHERWISE}" if lack else ""
 
 
 def _slow(task: Task, device: torch.device) -> str:
@@ -92,7 +121,7 @@ def _too_few(task: Task, n_images: int) -> str:
     wanted = task.settings.num_images
     if wanted <= n_images:
         return ""
-    return f"{wanted:,} different images are wanted, and there are {n_images:,}; --set METRIC.num_images={n_images}"
+    return f"{wanted:,} different images are wanted, and there are {n_images:,}; --set '*.num_images={n_images}'"
 
 
 class _Group(Protocol):
@@ -130,15 +159,14 @@ class _Pairs:
 class _Features:
     """Tasks on the same features of as many images."""
 
-    def __init__(self, tasks: Sequence[Task], maker: Maker) -> None:
+    def __init__(self, tasks: Sequence[Task], extractor: Extractor) -> None:
         self.tasks = tasks
         self._metrics = [cast(FeatureMetric, task.metric) for task in tasks]
-        settings = tasks[0].settings
-        self._extractor = extractors.load_extractor(settings.features, device=maker.device)
+        self._extractor = extractor
         self._collector = Collector(
             keep_rows=any(metric.keeps_rows for metric in self._metrics), extractor=self._extractor.name
         )
-        self._n = self._left = settings.num_images
+        self._n = self._left = tasks[0].settings.num_images
 
     def add(self, pixels: Pixels | None, made: Images) -> None:  # noqa: ARG002
         made = made[: self._left]
@@ -156,8 +184,12 @@ class _Features:
             batch_size=maker.batch_size,
             progress=maker.progress,
         )
-        scored = zip(self._metrics, self.tasks, strict=True)
-        return {metric.name: metric.score(real, made, task.settings, seed) for metric, task in scored}
+        seen = {"features": self._extractor.name}
+        scores = {}
+        for metric, task in zip(self._metrics, self.tasks, strict=True):
+            score = metric.score(real, made, task.settings, seed)
+            scores[metric.name] = replace(score, details={**score.details, **seen})
+        return scores
 
 
 @dataclass(frozen=True)
@@ -168,7 +200,9 @@ class ImageScores:
     made: Mapping[str, Mapping[str, Any]]
 
 
-def score_images(tasks: Sequence[Task], maker: Maker, eval_seed: int) -> ImageScores:
+def score_images(
+    tasks: Sequence[Task], maker: Maker, extractor_of: Mapping[str, Extractor], eval_seed: int
+) -> ImageScores:
     """Score the images that a model makes.
 
     Different images of the data set are drawn once; a metric that asks for fewer takes the first of them. Where
@@ -177,6 +211,7 @@ def score_images(tasks: Sequence[Task], maker: Maker, eval_seed: int) -> ImageSc
     Args:
         tasks: those of `image_tasks`.
         maker: of the images.
+        extractor_of: by name.
         eval_seed: which images are drawn, and where the model's own chance begins.
     """
     scores: dict[str, Score] = {}
@@ -185,24 +220,29 @@ def score_images(tasks: Sequence[Task], maker: Maker, eval_seed: int) -> ImageSc
     for needs, way in WAYS.items():
         groups: list[_Group] = []
         for group in _grouped(task for task in tasks if task.metric.needs == needs):
-            reason = _why_not(group[0], maker.model, spec) or _too_few(group[0], n_images) or _lack(group[0])
-            try:
-                if not reason:
-                    groups.append(_group(group, maker))
-            except DisbenchError as error:
-                reason = str(error)
-            scores |= _not_applicable(group, reason) if reason else {}
+            if reason := _why_not(group[0], maker.model, spec) or _lack(group[0]) or _too_few(group[0], n_images):
+                scores |= _not_applicable(group, reason)
+            elif isinstance(group[0].metric, PairMetric):
+                groups.append(_Pairs(*group))
+            else:
+                groups.append(_Features(group, extractor_of[group[0].settings.features]))
         if not groups:
             continue
         n = max(task.settings.num_images for group in groups for task in group.tasks)
         index = distinct(n_images, n, generator_for(eval_seed, "images", 1))
+        with contextlib.ExitStack() as stack:
+            for extractor in extractor_of.values():
+                stack.enter_context(extractor.ready())
+            found = _scores(groups, _batches(needs, maker, index, eval_seed), index, maker, eval_seed)
+        scores |= found
+        if all(score.not_applicable for score in found.values()):
+            continue
         made[needs] = {
             "num_images": n,
             "by": way,
             "conditioned_on": SAME_IMAGES if way == "decode" else maker.model.generated_from or UNSAID,
             "compared_with_sha256": hashlib.sha256(index.numpy().tobytes()).hexdigest(),
         }
-        scores |= _scores(groups, _batches(needs, maker, index, eval_seed), index, maker, eval_seed)
     for task in tasks:
         if not scores[task.metric.name].not_applicable:
             task.metric.check_score(scores[task.metric.name])
@@ -217,10 +257,6 @@ def _grouped(tasks: Iterable[Task]) -> list[list[Task]]:
         key = (task.metric.name,) if is_pair else (task.settings.features, task.settings.num_images)
         groups.setdefault(key, []).append(task)
     return list(groups.values())
-
-
-def _group(tasks: Sequence[Task], maker: Maker) -> _Group:
-    return _Pairs(*tasks) if isinstance(tasks[0].metric, PairMetric) else _Features(tasks, maker)
 
 
 def _batches(needs: str, maker: Maker, index: Indices, eval_seed: int) -> Iterator[tuple[Pixels | None, Images]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -64,7 +64,9 @@ class ImageSet:
             if self.n > _MAX_WHOLE:
                 raise UsageError(f"{self.name} has {self.n:,} images; say how many are compared: --num-images N.")
             return torch.arange(self.n)
-        if not 1 <= num_images <= self.n:
+        if num_images < 2:
+            raise UsageError(f"two sets are compared by at least 2 images of each; got {num_images}.")
+        if num_images > self.n:
             raise UsageError(f"{num_images:,} images were asked for, and {self.name} has {self.n:,}.")
         return distinct(self.n, num_images, generator_for(seed, "images", 1))
 
@@ -92,25 +94,24 @@ class StatisticsFile:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+ImageSource: TypeAlias = str | Path | np.ndarray | torch.Tensor | Dataset | ImageSet | StatisticsFile
+
+
 @overload
 def open_images(source: Dataset | ImageSet, data_dir: str | Path | None = None) -> ImageSet: ...
 
 
 @overload
-def open_images(
-    source: str | Path | Dataset | ImageSet | StatisticsFile, data_dir: str | Path | None = None
-) -> ImageSet | StatisticsFile: ...
+def open_images(source: ImageSource, data_dir: str | Path | None = None) -> ImageSet | StatisticsFile: ...
 
 
-def open_images(
-    source: str | Path | Dataset | ImageSet | StatisticsFile, data_dir: str | Path | None = None
-) -> ImageSet | StatisticsFile:
+def open_images(source: ImageSource, data_dir: str | Path | None = None) -> ImageSet | StatisticsFile:
     """Make an image set of whatever stands for one; a file of statistics stays one.
 
     Args:
         source: a folder, all pictures in and below which are meant, in the order of their names; an npz file with an
             array `images`, `arr_0`, `imgs` or `data`, uint8 (n, h, w, c) or (n, h, w), or with statistics, `mu` and
-            `sigma`; the name of a data set, or a data set.
+            `sigma`; the name of a data set, or a data set; an array uint8 (n, h, w, c), numpy or torch.
         data_dir: folder with the data set's files, where it needs any.
 
     Raises:
@@ -119,6 +120,8 @@ def open_images(
     """
     if isinstance(source, ImageSet | StatisticsFile):
         return source
+    if isinstance(source, np.ndarray | torch.Tensor):
+        return _of_array(torch.as_tensor(source))
     if not isinstance(source, str | Path):
         return images_of_dataset(source)
     from disbench.registry import aliases, datasets, load_dataset
@@ -167,13 +170,26 @@ def images_of_dataset(dataset: Dataset) -> ImageSet:
     """
     spec = getattr(dataset, "spec", None)
     if spec is None:
-        raise UsageError(f"images are a folder, an npz file or a data set; got {type(dataset).__name__}.")
+        raise UsageError(f"images are a folder, an npz file, an array or a data set; got {type(dataset).__name__}.")
     _check_pictures(spec)
 
     def read(index: Indices, batch_size: int, device: torch.device) -> Iterator[Pixels]:
         return (serve(dataset, some, device) for some in index.split(batch_size))
 
     return ImageSet(spec.name, len(dataset), spec.image_shape, read, lambda: dataset.content_hash)
+
+
+def _of_array(images: Pixels) -> ImageSet:
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
+        raise DisbenchError(
+            f"an array of images is uint8 (n, h, w, c), grey or RGB; got {images.dtype} {tuple(images.shape)}."
+        )
+    shape = tuple(images.shape[1:])
+
+    def read(index: Indices, batch_size: int, device: torch.device) -> Iterator[Pixels]:
+        return (images[some.to(images.device)].to(device) for some in index.split(batch_size))
+
+    return ImageSet("array", len(images), shape, read, lambda: _digest(shape, [images.cpu().contiguous().numpy().data]))
 
 
 def _of_folder(folder: Path) -> ImageSet:
@@ -241,10 +257,10 @@ def _stream(path: Path, key: str) -> arrays.NpyStream:
         return arrays.npz_array(path, key, (None,) * 4, ("uint8",))
     what, shape = f"{path}: {key}", stream.shape
     if stream.dtype != np.uint8:
-        raise DisbenchError(
-            f"{what} is of type {stream.dtype.name}; expected uint8, 0 ... 255. Of floats in [0, 1] save "
-            "(images * 255).round().astype(numpy.uint8)."
-        )
+        advice = "whole numbers: save images.astype(numpy.uint8)"
+        if stream.dtype.kind == "f":
+            advice = "floats in [0, 1]: save (images * 255).round().astype(numpy.uint8)"
+        raise DisbenchError(f"{what} is of type {stream.dtype.name}; expected uint8, 0 ... 255. If they are {advice}.")
     if 0 in shape:
         raise DisbenchError(f"{what} has shape {shape}; expected at least one image.")
     if len(shape) == 4 and shape[3] not in (1, 3):

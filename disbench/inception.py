@@ -37,7 +37,6 @@ _INSTALL = (
     "Inception's features come from the package torch-fidelity: pip install 'disbench[fid]'. Without a GPU, pin the "
     "torch that is installed, or pip may replace it by one with CUDA: pip install 'disbench[fid]' 'torch=={version}'."
 )
-_OTHERWISE = "Another network will do, too: --features FILE.py:CALLABLE."
 
 _BLOCKS = (
     *("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "MaxPool_2"),
@@ -59,7 +58,7 @@ def missing(data_dir: Path | None = None) -> str | None:
     return (
         f"the weights of Inception are not here. Put {first.describe()}, from {first.urls[0]}, or the same file under "
         f"the name {second.name}, from {second.urls[0]}, into {sources.downloads_dir()}, or into the folder named by "
-        f"--data-dir or DISBENCH_DATA; or name it: --weights FILE. {_OTHERWISE}"
+        "DISBENCH_DATA."
     )
 
 
@@ -96,11 +95,12 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling fails in any number of ways
         raise DisbenchError(
-            f"{path} cannot be read as weights: {first_line(error).rstrip('.')}. Expected a dict of tensors, as "
+            f"{path} cannot be read as weights, or holds more than tensors; expected a dict of tensors by name, as "
             "torch.save writes it."
         ) from error
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise DisbenchError(f"{path} holds no weights; expected a dict of tensors by name, as torch.save writes it.")
+        inside = " They may be what it has under 'state_dict'." if "state_dict" in found else ""
+        raise DisbenchError(f"{path} is no dict of tensors by name; save the network's state_dict().{inside}")
     return found
 
 

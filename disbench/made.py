@@ -19,7 +19,8 @@ from disbench.models import Model, as_tensor
 from disbench.types import Dataset, Images, Indices, Pixels
 
 _SLACK = 0.05  # of the range: how far a decoder may go beyond black and full brightness
-_MAX_BEYOND = 0.01  # share of an image's values that may go further
+_MAX_BEYOND = 0.01  # share of a batch's values that may go further
+_FEW = 16  # images that may all be bright in all places
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ class Maker:
 
     def _checked(self, what: str, made: Any, n: int) -> Images:
         """Images float32 (n, c, h, w) in [0, 1], on the device, from what the model returned."""
+        if isinstance(made, tuple | list | dict) or made is None:
+            raise DisbenchError(f"{what} returned a {type(made).__name__}; expected one array of images (n, c, h, w).")
         images = as_tensor(made)
         height, width, channels = self.dataset.spec.image_shape
         if images.shape != (n, channels, height, width):
@@ -112,6 +115,11 @@ class Maker:
         if not images.is_floating_point():
             raise DisbenchError(f"{what} returned {images.dtype}; expected floats between {self._range}.")
         low, high = self.input_range
+        if low < 0 <= float(images.min()) and n > _FEW:
+            raise DisbenchError(
+                f"{what} returned nothing below 0 for {n} images; expected {self._range}, the range that the model "
+                "takes images in. Does it return 0 ... 1?"
+            )
         images = (images.to(self.device, torch.float32) - low) / (high - low)
         if not bool(torch.isfinite(images).all()):
             raise DisbenchError(f"{what} returned values that are not finite; expected {self._range}.")

@@ -21,8 +21,11 @@ _MAX_PERMUTED = 2**26  # images that are drawn from by permuting them all
 
 
 def generator_for(eval_seed: int, name: str, version: int) -> Generator:
-    """A CPU generator that depends on these three alone: what else runs moves no number."""
-    digest = hashlib.sha256(f"{eval_seed} {name} {version}".encode()).digest()
+    """A CPU generator that depends on these three alone: what else runs moves no number.
+
+    Variants, NAME@VARIANT, share that of NAME: they differ by what they compute, not by chance.
+    """
+    digest = hashlib.sha256(f"{eval_seed} {name.partition('@')[0]} {version}".encode()).digest()
     return Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
@@ -76,9 +79,15 @@ def distinct(n_images: int, n: int, generator: Generator) -> Indices:
     """n different images of a data set, in an order drawn at random; more of them begin with the same ones."""
     if n_images <= _MAX_PERMUTED:
         return torch.randperm(n_images, generator=generator)[:n]
-    drawn = torch.randint(n_images, (2 * n,), generator=generator)  # of so many, few are drawn twice
-    first = torch.from_numpy(np.unique(drawn.numpy(), return_index=True)[1]).sort().values
-    return drawn[first][:n]
+    n_drawn = 2 * n  # of so many, few are drawn twice
+    while True:
+        state = generator.get_state()
+        drawn = torch.randint(n_images, (n_drawn,), generator=generator)
+        first = torch.from_numpy(np.unique(drawn.numpy(), return_index=True)[1]).sort().values
+        if len(first) >= n:
+            return drawn[first][:n]
+        generator.set_state(state)
+        n_drawn *= 2
 
 
 def space_of(dataset: Dataset) -> FactorSpace:

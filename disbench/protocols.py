@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -158,7 +158,7 @@ def resolve(name: str, asked: Iterable[str] | str | None = None, changes: Mappin
         name: of the protocol.
         asked: metrics or values (METRIC or METRIC.VALUE), a list or separated by commas; None for the protocol's. A
             metric outside the protocol runs with its own defaults and makes it NAME+custom.
-        changes: METRIC.SETTING -> value or its text.
+        changes: METRIC.SETTING -> value or its text; `*.SETTING` for every metric that runs and has it.
 
     Raises:
         UsageError: an unknown protocol, metric, value or setting; a setting of a metric that does not run.
@@ -172,23 +172,36 @@ def resolve(name: str, asked: Iterable[str] | str | None = None, changes: Mappin
             f"call disbench.metrics.{several[0]}.{several[0]}() on the codes of all of them."
         )
     per_metric: dict[str, dict[str, Any]] = {name: {} for name in wanted}
-    for path, value in (changes or {}).items():
-        owner, dot, setting = path.partition(".")
-        if not dot:
-            raise UsageError(f"{path!r} names no setting; expected METRIC.SETTING, as in mig.bins.")
-        if owner not in per_metric:
-            raise UsageError(f"{path!r} sets a metric that does not run here; {did_you_mean(owner, per_metric)}")
-        per_metric[owner][setting] = value
+    named = set()
+    for path, value in sorted((changes or {}).items(), key=lambda change: not change[0].startswith("*.")):
+        for owner, setting in _targets(path, list(wanted)):
+            per_metric[owner][setting] = value
+        named.add(path.partition(".")[0])
     tasks, custom = [], False
     for metric_name, values in wanted.items():
         metric = registry.metrics()[metric_name]
         standard = metric.settings(**protocol.settings.get(metric_name, {}))
         settings = override(standard, per_metric[metric_name], prefix=metric_name + ".")
         custom |= settings != standard or metric_name not in protocol.settings
-        is_asked = names is not None or bool(per_metric[metric_name])
+        is_asked = names is not None or metric_name in named
         if_offered = not is_asked and protocol.only_offers(metric)
         tasks.append(Task(metric, settings, values, names is not None, if_offered))
     return Resolved(protocol.name + "+custom" * custom, protocol.version, tuple(tasks), protocol.reducer)
+
+
+def _targets(path: str, running: Sequence[str]) -> list[tuple[str, str]]:
+    """The metrics that `METRIC.SETTING` or `*.SETTING` changes, and the setting."""
+    owner, dot, setting = path.partition(".")
+    if not dot:
+        raise UsageError(f"{path!r} names no setting; expected METRIC.SETTING, as in mig.bins.")
+    if owner in running:
+        return [(owner, setting)]
+    if owner != "*":
+        raise UsageError(f"{path!r} sets a metric that does not run here; {did_you_mean(owner, running)}")
+    having = [name for name in running if hasattr(registry.metrics()[name].settings(), setting)]
+    if not having:
+        raise UsageError(f"{path!r}: none of the metrics that run here has a setting {setting!r}.")
+    return [(name, setting) for name in having]
 
 
 def _wanted_values(protocol: Protocol, names: list[str]) -> dict[str, tuple[str, ...]]:

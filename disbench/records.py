@@ -5,7 +5,8 @@ key         what may share a column: protocol, data set and its content hash, pe
             the identity hash of its numbers, and the reducer
 identity    sha256 of the key
 model       name, content hash, and how it was trained, as far as known
-sample      eval seeds, sha256 of every drawn index, how many images were asked for, encoded and probed
+sample      eval seeds, sha256 of every index drawn for codes, how many images were asked for, encoded and probed; how
+            many images the model made, by what, from what, and which they were compared with, of the first eval seed
 scores      by value name: value, status, reason; with repeats also the mean's 95 % interval and each repeat
 details     by metric: the small matrices behind its numbers, of the first eval seed
 run         versions, device, seconds of each step, command, time

@@ -105,8 +105,9 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """Whether every value that was asked for was computed."""
-        return not any(value.failed for value in self.values.values())
+        """Whether every value that was asked for was computed, and any at all."""
+        values = self.values.values()
+        return not any(value.failed for value in values) and any(value.status == "ok" for value in values)
 
     @property
     def details(self) -> Mapping[str, Any]:
@@ -192,6 +193,11 @@ class Report:
             f"made     {made['num_images']:,} by {made['by']} from {made['conditioned_on']}"
             for made in sample.get("made", {}).values()
         ]
+        seen: dict[str, list[str]] = {}
+        for task in self.resolved.tasks:
+            if name := self.details[task.metric.name].get("features"):
+                seen.setdefault(f"{name}, {task.settings.num_images:,} images", []).append(task.metric.name)
+        lines += [f"features {', '.join(names)}: {through}" for through, names in seen.items()]
         return "\n".join([*lines, f"seconds  {steps}; total {sum(seconds.values()):.1f}"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from disbench.errors import UsageError, did_you_mean
@@ -47,6 +48,8 @@ def override(config: C, changes: Mapping[str, Any], *, prefix: str = "") -> C:
 
 def _read(name: str, value: Any, kind: type) -> Any:
     if kind is str:
+        if not isinstance(value, str | Path):
+            raise UsageError(f"{name} is a text; got an object of type {type(value).__name__}.")
         return str(value)
     if kind is bool:
         if str(value).lower() not in ("true", "false"):

@@ -37,7 +37,11 @@ def intake_of(resolved: Resolved, reducer: str | None, encoder: Encoder) -> Inta
     takers = frozenset(name for name, metric in on_codes.items() if metric.takes_tokens)
     if reducer is not None or not (takers or resolved.reducer) or not names or not encoder.returns_tokens():
         return Intake(names, frozenset(), reducer)
-    return Intake(names - takers, takers, resolved.reducer if names - takers else None)
+    if takers == names:
+        return Intake(frozenset(), takers, None)
+    if resolved.reducer is None:  # the encoder says that one is to be named
+        return Intake(names, frozenset(), None)
+    return Intake(names - takers, takers, resolved.reducer)
 
 
 @dataclass(frozen=True)

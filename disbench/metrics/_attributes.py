@@ -112,7 +112,7 @@ def attribute_table(
             continue
         row |= {"auroc": best[k], "code": code[k], "second_auroc": second[k], "second_code": second_code[k]}
         if reduction[k] > max_reduction:
-            row["left_out"] = f"{row['reduced_by']} removes {reduction[k]:.3f} of its entropy"
+            row["left_out"] = f"{row['reduced_by']!r} removes {reduction[k]:.3f} of its entropy"
         elif best[k] < min_auroc:
             row["left_out"] = f"its best code has an area of {best[k]:.3f}"
         table.append(row | {"difference": best[k] - second[k], "captured": not row["left_out"]})

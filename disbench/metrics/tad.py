@@ -28,6 +28,7 @@ from disbench.types import (
     ValueSpec,
 )
 
+_FEW = 10  # samples of one value
 _CHOICES = {"auroc": ("exact", "sweep"), "statistics": ("all", "sample"), "tokens": ("pca", "flatten")}
 
 
@@ -228,7 +229,7 @@ def score(codes: Codes | Tokens, draw: Draw, settings: Settings) -> Score:
         "tad": [math.fsum(row["difference"] for row in table if row["captured"]) for table in tables],
         "tad.captured": [float(sum(row["captured"] for row in table)) for table in tables],
     }
-    details: dict[str, Any] = {"attributes": tables[0], "remarks": _remarks(tables)}
+    details: dict[str, Any] = {"attributes": tables[0], "remarks": _remarks(tables, len(labels))}
     if len(tables) > 1:
         deviations = {name: statistics.pstdev(values) for name, values in found.items()}
         details |= {"folds": found, "standard_deviation": deviations}
@@ -281,11 +282,15 @@ def _table(codes: Codes, labels: Factors, draw: Draw, settings: Settings) -> lis
     return attribute_table(areas, shares, reductions, draw.factor_names, *limits)
 
 
-def _remarks(tables: Sequence[Sequence[dict[str, Any]]]) -> list[str]:
-    """A sentence about the attributes with one value only, in any fold."""
+def _remarks(tables: Sequence[Sequence[dict[str, Any]]], n: int) -> list[str]:
+    """Sentences about attributes that take one value only, in any fold, or one value hardly ever."""
     single = {row["attribute"]: None for table in tables for row in table if row["auroc"] is None}
+    rare = [row["attribute"] for row in tables[0] if 0 < n * min(row["positive"], 1 - row["positive"]) < _FEW]
     where = "the training part of a fold" if len(tables) > 1 else "the samples"
-    return [f"attributes left out, with a single value among {where}: {', '.join(single)}."] if single else []
+    remarks = [f"attributes left out, with a single value among {where}: {', '.join(single)}."] if single else []
+    if rare:
+        remarks.append(f"attributes with fewer than {_FEW} samples of one value, mostly chance: {', '.join(rare)}.")
+    return remarks
 
 
 METRIC = Metric(

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import Tensor
 
 from disbench import inception
 from disbench.cli import main
+from disbench.errors import DisbenchError
 from disbench.image_comparison import compare_images
 
 NETWORK = """
@@ -115,7 +117,7 @@ def test_statistics_stand_for_the_reference(folder: Path, capsys: pytest.Capture
     assert status == 0
     with np.load("real.npz") as file:
         np.testing.assert_allclose(file["mu"], quarters(pixels_of(N, 256, 0)).mean(0), rtol=1e-6)
-        assert str(file["features"]) == "network.py:pooled"
+        assert str(file["features"]).startswith("network.py:pooled (")
     status, again, _ = run("real.npz", "fake.npz", *POOLED, "--json", capsys=capsys)
     assert status == 0
     value, other = (json.loads(line)["scores"]["fid"]["value"] for line in (first, again))
@@ -134,9 +136,60 @@ def test_statistics_stand_for_the_reference(folder: Path, capsys: pytest.Capture
 
 
 def test_an_undefined_value_is_status_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, _ = run("real", "fake.npz", *POOLED, "--num-images", "1", capsys=capsys)
+    words = ("real", "fake.npz", *POOLED, "--metrics", "kid", "--num-images", "10")
+    status, out, _ = run(*words, capsys=capsys)
     assert status == 1
-    assert "fid is undefined: " in out
+    assert "kid is undefined: there are 10 images and subsets have 1,000; try --set kid.subset_size=10.\n" in out
+
+
+def test_statistics_take_the_place_of_nothing_else(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "notes.txt").write_text("mine")
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    for name, sentence in {
+        "fake.npz": "fake.npz is read; the statistics go to another file.",
+        "network.py": "network.py is read; the statistics go to another file.",
+        "notes.txt": "notes.txt is there already and holds no statistics; name another file.",
+    }.items():
+        status, _, err = run("real", "fake.npz", *POOLED, "--save-statistics", name, capsys=capsys)
+        assert status == 2
+        assert sentence in err
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    for _ in range(2):  # statistics may be written anew
+        status, _, err = run("real", "fake.npz", *POOLED, "--save-statistics", "kept.npz", capsys=capsys)
+        assert status == 0
+        assert "the statistics of real are in kept.npz" in err
+
+
+def test_an_extractor_that_was_changed_is_another(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("real", "fake.npz", *POOLED, "--save-statistics", "kept.npz", capsys=capsys)
+    with open(folder / "network.py", "a") as file:
+        file.write("\n# changed\n")
+    status, _, err = run("kept.npz", "fake.npz", *POOLED, capsys=capsys)
+    assert status == 1
+    assert "they cannot be compared" in err
+
+
+def test_numbers_of_images_that_matter_are_remarked_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run("real", "fake.npz", *POOLED, "--save-statistics", "kept.npz", capsys=capsys)
+    assert "fid: " not in out
+    _, out, _ = run("kept.npz", "fake.npz", *POOLED, "--num-images", "12", capsys=capsys)
+    assert "fid: the sets have 30 and 12 images; it compares only with such a pair." in out
+    assert "fid: 12 images are few for 12 features" in out
+
+
+def test_arrays_are_sets_of_images(folder: Path) -> None:
+    fake = np.load("fake.npz")["images"]
+    of_file = compare_images("real", "fake.npz", features="network.py:pooled").scores
+    assert compare_images("real", fake, features="network.py:pooled").scores == of_file
+    assert compare_images("real", torch.from_numpy(fake), features="network.py:pooled").scores == of_file
+    with pytest.raises(DisbenchError, match=r"an array of images is uint8 \(n, h, w, c\), grey or RGB; got torch.flo"):
+        compare_images("real", fake.astype(np.float32), features="network.py:pooled")
+
+
+def test_the_seed_reaches_the_metric(folder: Path) -> None:
+    options = {"features": "network.py:pooled", "metrics": "kid", "settings": {"kid.subset_size": 5}}
+    first, again, other = (compare_images("real", "fake.npz", seed=s, **options).scores["kid"] for s in (0, 0, 1))
+    assert first == again != other
 
 
 def test_the_scripts_scaling_has_its_own_name(
@@ -181,10 +234,10 @@ def test_without_weights_it_says_which_file_to_put_where(folder: Path, capsys: p
     ("words", "status", "message"),
     [
         (("real", "fake.npz", *POOLED, "--num-images", "31"), 2, "31 images were asked for, and real has 30."),
-        (("real", "fake.npz", *POOLED, "--num-images", "0"), 2, "0 images were asked for, and real has 30."),
+        (("real", "fake.npz", *POOLED, "--num-images", "0"), 2, "compared by at least 2 images of each; got 0"),
         (("real", "large.npz", *POOLED), 1, "images of real are 8 x 8 pixels and those of large.npz 12 x 9: they are"),
-        (("real", "grey.npz", *POOLED), 1, "images of real are in colour and those of grey.npz grey; save both"),
-        (("real", "fake.npz", "--features", "network.py:not_finite"), 1, "the features of image 0 are not finite"),
+        (("real", "grey.npz", *POOLED), 1, "images of real are in colour and those of grey.npz grey; compare"),
+        (("real", "fake.npz", "--features", "network.py:not_finite"), 1, "the image 0 of real are not finite"),
         (("pooled.npz", "fake.npz", *POOLED), 1, "the features of pooled.npz are other.py:pooled, and"),
         (("narrow.npz", "fake.npz", *POOLED), 1, "narrow.npz has 3 features per image and fake.npz 12"),
         (("pooled.npz", "other.npz"), 1, "they cannot be compared"),

@@ -119,7 +119,14 @@ def test_lpips_says_which_file_to_put_where(tmp_path, monkeypatch: pytest.Monkey
     torch.save(alexnet(), tmp_path / "downloads" / "alexnet-owt-7be5be79.pth")
     assert perceptual.missing() == ""
     with pytest.raises(DisbenchError, match="is damaged: its sha256 begins with"):
-        lpips(*arrays(0))
+        lpips(*arrays(0, (2, 3, 32, 32)))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 30, 40), (2, 2, 40, 40)])
+def test_images_that_alexnet_cannot_look_at(shape: tuple[int, ...]) -> None:
+    images, made = (torch.from_numpy(a) for a in arrays(0, shape))
+    with pytest.raises(NotApplicable, match="AlexNet takes grey or RGB images of at least 31 x 31 pixels"):
+        perceptual.distances(images, made, perceptual.Settings())
 
 
 def test_lpips_is_the_package_s(monkeypatch: pytest.MonkeyPatch) -> None:

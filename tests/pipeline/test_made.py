@@ -1,6 +1,8 @@
 """What a model makes: reconstructions and samples, scored beside its codes."""
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,9 @@ import torch
 from torch import Tensor
 
 import disbench
-from disbench import UsageError, evaluate, extractors, score_codes
+from disbench import DisbenchError, UsageError, evaluate, extractors, score_codes
 from disbench.metrics.images.mse import mse
+from disbench.plan import distinct, generator_for
 from disbench.types import DatasetSpec, Factor, FactorSpace
 from tests.conftest import TINY, TinyDataset, perfect_codes
 
@@ -63,7 +66,7 @@ def test_the_images_are_different_ones_and_those_of_the_eval_seed(tiny: TinyData
     for seed in (0, 0, 1):
         tiny.served.clear()
         scored(Painter(), tiny, eval_seed=seed)
-        drawn.append(torch.cat(tiny.served))
+        drawn.append(torch.cat(tiny.served[-1:]))  # before it, the probe
         assert len(drawn[-1].unique()) == 50
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
@@ -93,7 +96,7 @@ def test_inception_is_left_out_where_it_cannot_be_had(
         return
     assert not report.complete
     assert {value.status for value in report.values.values()} == {"not applicable"}
-    assert report.record["key"]["metrics"]["fid"]["weights"] is None
+    assert report.record["key"]["metrics"]["fid"]["extractor"] is None
     assert str(report).count("rfid, fid are not applicable: ") == 1
 
 
@@ -101,7 +104,7 @@ def test_on_a_cpu_inception_runs_only_by_name(
     tiny: TinyDataset, small: dict[str, int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(extractors, "missing", lambda source: "")
-    report = evaluate(Painter(), tiny, settings=small | ON_PAIRS, progress=True)
+    report = evaluate(Painter(), tiny, settings={**small, "*.num_images": 50}, progress=True)
     assert "fid" not in report.scores
     assert "a CPU puts a few images a second through Inception" in capsys.readouterr().err
 
@@ -112,6 +115,56 @@ def test_distances_of_features(tiny: TinyDataset) -> None:
     exact = Painter()
     exact.error = 0.0
     assert scored(exact, tiny, "rfid", {k: v for k, v in ON_SETS.items() if "rfid" in k}).scores["rfid"] < 1e-6
+
+
+def test_images_are_rounded_to_bytes_before_features_are_found(tiny: TinyDataset, tmp_path: Path) -> None:
+    """As images that are saved and read again: to the nearest level."""
+    (tmp_path / "levels.py").write_text(
+        "def levels(images):\n    return 255 * images.flatten(1).sum(1, keepdim=True)\n"
+    )
+    settings = {"fid.num_images": 60, "fid.features": f"{tmp_path}/levels.py:levels"}
+
+    class Grey(Painter):
+        def generate(self, n: int, generator: torch.Generator) -> Tensor:
+            return torch.full((n, 1, 8, 8), 100.6 / 255)
+
+    def mean_term(level: float) -> float:
+        real = tiny.images(drawn_for(tiny, 60)).double().flatten(1).sum(1)
+        return (real.mean().item() - 64 * level) ** 2
+
+    found = scored(Grey(), tiny, "fid", settings).details["fid"]["mean_term"]
+    assert found == pytest.approx(mean_term(101), rel=1e-6)
+
+
+def drawn_for(dataset: TinyDataset, n: int, seed: int = 0) -> Tensor:
+    return distinct(len(dataset), n, generator_for(seed, "images", 1))
+
+
+def test_reconstructions_are_compared_with_the_very_images_that_they_are_of(tiny: TinyDataset) -> None:
+    """Also where another metric asks for more of them."""
+    alone = scored(Painter(), tiny, "rfid", {k: v for k, v in ON_SETS.items() if "rfid" in k})
+    settings = {"mse.num_images": 200, **{k: v for k, v in ON_SETS.items() if "rfid" in k}}
+    beside = scored(Painter(), tiny, "mse,rfid", settings)
+    assert beside.scores["rfid"] == pytest.approx(alone.scores["rfid"], rel=1e-9)
+    assert beside.details["rfid"]["n_real"] == beside.details["rfid"]["n_made"] == 60
+    compared = beside.record["sample"]["made"]["reconstructions"]["compared_with_sha256"]
+    assert compared == hashlib.sha256(drawn_for(tiny, 200).numpy().tobytes()).hexdigest()
+
+
+def test_what_a_model_draws_follows_the_eval_seed(tiny: TinyDataset) -> None:
+    seen = []
+
+    class Watched(Painter):
+        def generate(self, n: int, generator: torch.Generator) -> Tensor:
+            seen.append((torch.rand(3, generator=generator).tolist(), torch.rand(3).tolist()))
+            return super().generate(n, generator)
+
+    settings = {k: v for k, v in ON_SETS.items() if k.startswith("fid")}
+    for seed in (0, 0, 1):
+        scored(Watched(), tiny, "fid", settings, eval_seed=seed)
+    assert seen[0] == seen[1]
+    assert seen[0][0] != seen[2][0]
+    assert seen[0][1] != seen[2][1]
 
 
 def test_metrics_on_the_same_features_share_them(tiny: TinyDataset) -> None:
@@ -210,7 +263,7 @@ def test_the_decoder_of_a_bound_method(tiny: TinyDataset) -> None:
         (lambda codes: torch.zeros(len(codes), 1, 8, 8, dtype=torch.uint8), "decode returned torch.uint8; expected"),
         (lambda codes: torch.full((len(codes), 1, 8, 8), torch.nan), "decode returned values that are not finite"),
         (lambda codes: 2 * torch.rand(len(codes), 1, 8, 8) - 1, "expected 0 ... 1, the range that the model takes"),
-        (lambda codes: (codes, codes), "the model returned a tuple"),
+        (lambda codes: (codes, codes), "decode returned a tuple; expected one array"),
     ],
 )
 def test_a_bad_decoder_costs_only_what_needs_it(
@@ -228,17 +281,37 @@ def test_a_bad_decoder_costs_only_what_needs_it(
     assert not report.complete
 
 
+def full(images: Tensor) -> Tensor:
+    """A feature extractor for which memory is always short."""
+    raise torch.OutOfMemoryError
+
+
 def test_an_extractor_that_fails_costs_only_its_own(tiny: TinyDataset) -> None:
-    settings = {"mse.num_images": 50, "rfid.num_images": 60, "rfid.features": f"{__file__}:nothing"}
+    settings = {"mse.num_images": 50, "rfid.num_images": 60, "rfid.features": f"{__file__}:full"}
     report = scored(Painter(), tiny, "mse,rfid", settings)
     assert report.scores["mse"] is not None
-    assert "test_made.py has no 'nothing'" in report.values["rfid"].reason
+    assert "too little memory" in report.values["rfid"].reason
+
+
+def test_an_extractor_that_is_not_there_is_said_before_any_work(tiny: TinyDataset) -> None:
+    settings = {"rfid.num_images": 60, "rfid.features": f"{__file__}:nothing"}
+    with pytest.raises(UsageError, match=r"test_made.py has no 'nothing'"):
+        scored(Painter(), tiny, "mse,rfid", settings)
+    with pytest.raises(UsageError, match="there is no feature extractor called 'inceptoin'; did you mean 'inception'"):
+        scored(Painter(), tiny, "mse,rfid", {**settings, "rfid.features": "inceptoin"})
+    assert not tiny.served
+
+
+@pytest.mark.parametrize(("name", "features"), [("fid", "inception@disdiff"), ("fid@disdiff", "inception")])
+def test_a_column_is_fed_to_inception_in_one_way(name: str, features: str, tiny: TinyDataset) -> None:
+    with pytest.raises(UsageError, match=f"{name} does not look through {features}"):
+        scored(Painter(), tiny, name, {f"{name}.features": features})
 
 
 def test_fewer_images_than_asked(tiny: TinyDataset) -> None:
     report = scored(Painter(), tiny, "mse,psnr", {"mse.num_images": 257, "psnr.num_images": 256})
     assert report.values["mse"].reason == (
-        "257 different images are wanted, and there are 256; --set METRIC.num_images=256"
+        "257 different images are wanted, and there are 256; --set '*.num_images=256'"
     )
     assert report.scores["psnr"] is not None
 
@@ -284,6 +357,51 @@ def test_what_is_there_is_not_made_again(tiny: TinyDataset, tmp_path) -> None:
     again = evaluate("pca10", tiny, metrics="mse", settings={"mse.num_images": 50}, out=out)
     assert again.record == first.record
     assert len(out.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("cause", ["extractor", "failure"])
+def test_a_record_is_made_again_where_it_may_come_out_otherwise(
+    cause: str, tiny: TinyDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The extractor's code is not known for sure; what failed may be mended."""
+    out, network = tmp_path / "records.jsonl", tmp_path / "net.py"
+    body = "def features(images):\n    return images.flatten(1)[:, {}]\n"
+    network.write_text(body.format("::4") if cause == "extractor" else "def features(images):\n    raise MemoryError\n")
+    settings = {"rfid.num_images": 60, "rfid.features": f"{network}:features"}
+    first = scored("pca10", tiny, "rfid", settings, out=out)
+    network.write_text(body.format("::2"))
+    second = scored("pca10", tiny, "rfid", settings, out=out)
+    assert second.scores["rfid"] is not None
+    assert second.scores["rfid"] != first.scores["rfid"]
+    assert second.record["identity"] != first.record["identity"]
+
+
+def test_images_that_could_not_be_scored_are_tried_again(tiny: TinyDataset, tmp_path: Path) -> None:
+    out = tmp_path / "records.jsonl"
+    first = scored("pca10", tiny, "mse", {"mse.num_images": 300}, out=out)
+    assert first.values["mse"].status == "not applicable"
+    scored("pca10", tiny, "mse", {"mse.num_images": 300}, out=out)
+    assert len(out.read_text().splitlines()) == 2
+
+
+def test_codes_that_depend_on_chance_are_refused_for_images_alone(tiny: TinyDataset) -> None:
+    class Chancy(Painter):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images) + torch.rand(len(images), 1)
+
+    with pytest.raises(DisbenchError, match="depend on the batch it is in, or on chance"):
+        scored(Chancy(), tiny)
+
+
+def test_a_decoder_in_half_of_the_range_is_found_out(tiny: TinyDataset) -> None:
+    painter = Painter()
+
+    def encode(images: Tensor) -> Tensor:
+        return painter(images / 2 + 0.5)
+
+    encode.decode = lambda codes: painter.decode(codes).clamp(0, 1)  # type: ignore[attr-defined]
+    reason = scored(encode, tiny, input_range=(-1, 1)).values["mse"].reason
+    assert "decode returned nothing below 0 for 50 images; expected -1 ... 1" in reason
 
 
 def test_codes_out_needs_codes(tiny: TinyDataset, tmp_path) -> None:
@@ -367,6 +485,12 @@ def test_metrics_that_take_tokens_beside_those_that_do_not(tiny: TinyDataset) ->
     assert both.record["key"]["reducer"] == "pca_all"
     flat = evaluate(encode, bits, metrics="mig,tad", settings=settings, reducer="flatten")
     assert "reducer" not in flat.record["key"]["metrics"]["tad"]
+    for options in ({"metrics": "mig,tad"}, {"metrics": "mig"}):
+        chosen = {name: number for name, number in settings.items() if name.split(".")[0] in options["metrics"]}
+        with pytest.raises(DisbenchError, match=r"the model returned tokens .* name a reducer"):
+            evaluate(encode, bits, settings=chosen, **options)
     only = evaluate(encode, bits, metrics="tad", settings={"tad.num_train": 100})
     assert only.scores["tad"] == both.scores["tad"]
     assert only.record["key"]["reducer"] is None
+    under = evaluate(encode, bits, protocol="encdiff2024", metrics="tad", settings={"tad.num_train": 100})
+    assert under.record["key"]["reducer"] is None  # nobody reads reduced codes

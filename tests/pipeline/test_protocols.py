@@ -6,6 +6,7 @@ from torch import Tensor
 
 from disbench import UsageError, evaluate, registry
 from disbench.encode import Pca, PcaAll
+from disbench.plan import generator_for
 from disbench.protocols import PROTOCOLS, resolve
 from tests.conftest import TinyDataset, perfect_codes
 
@@ -54,3 +55,20 @@ def test_pca_of_all_images_names_how_many_are_too_many() -> None:
     assert len(Pca().draw(20_000, generator)) == 10_000
     assert len(PcaAll().draw(480_000, generator)) == 480_000
     assert len(PcaAll().draw(1_036_800, generator)) == 500_000
+
+
+def test_a_setting_of_all_metrics_that_have_it() -> None:
+    resolved = resolve("celeba_encdiff2024", None, {"*.num_images": "300", "fid.num_images": "200"})
+    sizes = {task.metric.name: getattr(task.settings, "num_images", None) for task in resolved.tasks}
+    assert sizes["fid"] == 200
+    assert sizes["rfid"] == sizes["mse"] == 300
+    assert sizes["tad"] is None
+    assert {task.metric.name for task in resolved.tasks if task.if_offered} == {"lpips"}
+    with pytest.raises(UsageError, match="none of the metrics that run here has a setting 'num_imgs'"):
+        resolve("celeba_encdiff2024", None, {"*.num_imgs": "300"})
+
+
+def test_variants_differ_by_method_and_not_by_chance() -> None:
+    draws = [torch.rand(3, generator=generator_for(0, name, 1)) for name in ("tad", "tad@dyga", "mig")]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])

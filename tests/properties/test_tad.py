@@ -282,7 +282,7 @@ def test_the_table_says_why_each_attribute_is_left_out() -> None:
     details = json.loads(json.dumps(score.details))
     found = {row["attribute"]: row for row in details["attributes"]}
     assert [name for name, row in found.items() if row["captured"]] == ["even", "rare"]
-    assert found["common"]["left_out"].startswith("same removes 0.")
+    assert found["common"]["left_out"].startswith("'same' removes 0.")
     assert found["common"]["reduced_by"] == "same"
     assert found["none"]["left_out"] == "it takes a single value here"
     assert found["none"]["auroc"] is None
@@ -304,7 +304,8 @@ def test_folds_are_told() -> None:
     assert found.details["standard_deviation"]["tad"] == pytest.approx(np.std(found.details["folds"]["tad"]))
     assert json.dumps(found.details)
     assert found.details["remarks"] == [
-        "attributes left out, with a single value among the training part of a fold: 4."
+        "attributes left out, with a single value among the training part of a fold: 4.",
+        "attributes with fewer than 10 samples of one value, mostly chance: 3, 4.",
     ]
 
 

@@ -46,7 +46,22 @@ def score_of(name: str, real: Features, made: Features) -> Score:
         return Score({}, counts, {name: "a set has one image; a covariance needs at least 2"})
     mean_term, covariance_term = frechet_terms(real.statistics, made.statistics)
     details = counts | {"mean_term": mean_term, "covariance_term": covariance_term}
-    return Score({name: mean_term + covariance_term}, details)
+    remarks = _remarks(real.statistics, made.statistics)
+    return Score({name: mean_term + covariance_term}, details | {"remarks": remarks})
+
+
+def _remarks(real: Statistics, made: Statistics) -> list[str]:
+    """What to know of the numbers of images before the distance is compared with another."""
+    known = [statistics.n for statistics in (real, made) if statistics.n]
+    remarks = []
+    if len({*known}) > 1:
+        remarks.append(f"the sets have {known[0]:,} and {known[1]:,} images; it compares only with such a pair.")
+    if known and min(known) <= len(real.mean):
+        remarks.append(
+            f"{min(known):,} images are few for {len(real.mean):,} features: it is too large by far, and compares only "
+            "with as many."
+        )
+    return remarks
 
 
 def _factor(n: int, covariance: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from disbench import sources
-from disbench.errors import DisbenchError, UsageError, first_line
+from disbench.errors import DisbenchError, NotApplicable, UsageError, first_line
 from disbench.imports import import_despite_torchvision
 from disbench.metrics.images._pairs import mean_over_pairs
 from disbench.settings import check_numbers
@@ -25,6 +25,9 @@ WEIGHTS = sources.SourceFile(
     "alexnet-owt-7be5be79.pth", urls=("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",)
 )
 _LAYERS = {0: "slice1.0", 3: "slice2.3", 6: "slice3.6", 8: "slice4.8", 10: "slice5.10"}  # AlexNet's -> the package's
+
+
+_MIN_SIDE = 31  # pixels; of smaller ones nothing is left after AlexNet's second pooling
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def lpips(images: Images, reconstructions: Images) -> Score:
         `lpips`, from 0, lower is better. Details: `std_over_images`.
 
     Undefined when:
-        never.
+        never. Images with a side below 31 pixels, or of other than 1 or 3 channels, are refused.
 
     Source:
         Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", equation 1.
@@ -89,7 +92,17 @@ def _weights() -> Path | None:
 
 
 def distances(images: Images, reconstructions: Images, settings: Settings) -> Tensor:  # noqa: ARG001
-    """Of each image: (n, c, h, w) -> float64 (n,)."""
+    """Of each image: (n, c, h, w) -> float64 (n,).
+
+    Raises:
+        NotApplicable: the network cannot look at such images.
+    """
+    n_channels, *sides = images.shape[1:]
+    if n_channels not in (1, 3) or min(sides) < _MIN_SIDE:
+        raise NotApplicable(
+            f"AlexNet takes grey or RGB images of at least {_MIN_SIDE} x {_MIN_SIDE} pixels, and these have "
+            f"{n_channels} channels and {sides[0]} x {sides[1]}"
+        )
     network = _network(str(images.device))
     pair = (2 * batch.float().expand(-1, 3, -1, -1) - 1 for batch in (images, reconstructions))
     with torch.no_grad():
