@@ -259,8 +259,10 @@ def by_hand(files: Iterable[SourceFile], dataset: str) -> str:
         f"  {file.describe()}\n    from {file.urls[0] if file.urls else file.page or 'its authors'}" for file in files
     ]
     return (
-        "Fetch by hand:\n" + "\n".join(lines) + f"\nand put it into {downloads_dir()}, or into the folder named by "
-        "--data-dir or DISBENCH_DATA"
+        "Fetch by hand:\n"
+        + "\n".join(lines)
+        + f"\nand put {'it' if len(lines) == 1 else 'them'} into {downloads_dir()}, "
+        "or into the folder named by --data-dir or DISBENCH_DATA"
     ) + (f"; or name it: disbench datasets prepare {dataset} --from PATH" if dataset else ".")
 
 

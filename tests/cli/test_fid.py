@@ -237,7 +237,7 @@ def test_without_weights_it_says_which_file_to_put_where(folder: Path, capsys: p
         (("real", "fake.npz", *POOLED, "--num-images", "0"), 2, "compared by at least 2 images of each; got 0"),
         (("real", "large.npz", *POOLED), 1, "images of real are 8 x 8 pixels and those of large.npz 12 x 9: they are"),
         (("real", "grey.npz", *POOLED), 1, "images of real are in colour and those of grey.npz grey; compare"),
-        (("real", "fake.npz", "--features", "network.py:not_finite"), 1, "the image 0 of real are not finite"),
+        (("real", "fake.npz", "--features", "network.py:not_finite"), 1, "image 0 of real are not finite"),
         (("pooled.npz", "fake.npz", *POOLED), 1, "the features of pooled.npz are other.py:pooled, and"),
         (("narrow.npz", "fake.npz", *POOLED), 1, "narrow.npz has 3 features per image and fake.npz 12"),
         (("pooled.npz", "other.npz"), 1, "they cannot be compared"),
