@@ -1,6 +1,8 @@
 """What can be compared: folders, npz files, data sets and files of statistics."""
 
 import hashlib
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,6 +171,20 @@ def _deep(folder: Path) -> None:
     Image.fromarray(np.zeros((6, 5), np.uint16)).save(folder / "000.png")
 
 
+def _deep_in_colour(folder: Path) -> None:
+    """Two bytes a channel, which Pillow reads but does not write."""
+    folder.mkdir(exist_ok=True)
+    rows = b"".join(b"\0" + bytes(5 * 3 * 2) for _ in range(6))
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", 5, 6, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    packed = (struct.pack(">I", len(c)) + kind + c + struct.pack(">I", zlib.crc32(kind + c)) for kind, c in chunks)
+    (folder / "000.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
+
+
+def _deep_ppm(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "000.ppm").write_bytes(b"P6\n5 6\n1023\n" + bytes(5 * 6 * 3 * 2))
+
+
 def _without_pictures(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "notes.txt").write_text("nothing here")
@@ -183,6 +199,8 @@ def _without_pictures(folder: Path) -> None:
         (_grey_among_colour, r"003\.png has \(6, 5, 1\) rows, columns and channels"),
         (_with_alpha, r"003\.png has the colour mode RGBA; save it as grey or RGB, 8 bits, no transparency"),
         (_deep, r"000\.png has the colour mode I;16, 16 bits a channel; save it as grey or RGB, 8 bits"),
+        (_deep_in_colour, r"000\.png has the colour mode RGB, 16 bits a channel"),
+        (_deep_ppm, r"000\.ppm has the colour mode RGB, 16 bits a channel"),
         (_without_pictures, r"holds no pictures; expected files of these kinds: bmp, gif, jpeg, jpg, pgm, png, ppm"),
     ],
 )
