@@ -19,7 +19,6 @@ from disbench.features import Collector
 from disbench.image_sets import images_of_dataset
 from disbench.images import to_images, to_pixels
 from disbench.made import Maker
-from disbench.metrics.images._pairs import score_of
 from disbench.models import Model
 from disbench.plan import distinct, generator_for
 from disbench.protocols import Resolved, Task
@@ -153,7 +152,7 @@ class _Pairs:
             self._observed.append(self._metric.observe(images, made, self._settings).cpu())
 
     def scores(self, index: Indices, maker: Maker, seed: int) -> dict[str, Score]:  # noqa: ARG002
-        return {self._metric.name: score_of(self._metric, torch.cat(self._observed))}
+        return {self._metric.name: self._metric.score(torch.cat(self._observed))}
 
 
 class _Features:

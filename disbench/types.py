@@ -434,6 +434,14 @@ class PairMetric(AnyMetric):
     observe: Callable[[Images, Images, Any], Tensor]
     missing: Callable[[], str] = lambda: ""
 
+    def score(self, observed: Tensor) -> Score:
+        """The mean of a number per pair (n,); undefined where one of them is infinite."""
+        if n_infinite := int((~torch.isfinite(observed)).sum()):
+            reason = f"it is infinite for {n_infinite:,} of {len(observed):,} pairs, which are equal"
+            return Score({}, undefined={self.name: reason})
+        details = {"std_over_images": observed.std(correction=0).item(), "num_images": len(observed)}
+        return Score({self.name: observed.mean().item()}, details)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureMetric(AnyMetric):

@@ -41,17 +41,7 @@ def mean_over_pairs(metric: PairMetric, images: Any, reconstructions: Any, setti
     """The plain function behind a metric: its score on arrays."""
     images, reconstructions = checked_pairs(images, reconstructions)
     batches = zip(images.split(_AT_ONCE), reconstructions.split(_AT_ONCE), strict=True)
-    return score_of(metric, torch.cat([metric.observe(some, made, settings) for some, made in batches]))
-
-
-def score_of(metric: PairMetric, observed: Tensor) -> Score:
-    """The mean of a number per pair (n,); undefined where one of them is infinite."""
-    n_infinite = int((~torch.isfinite(observed)).sum())
-    if n_infinite:
-        reason = f"it is infinite for {n_infinite:,} of {len(observed):,} pairs, which are equal"
-        return Score({}, undefined={metric.name: reason})
-    details = {"std_over_images": observed.std(correction=0).item(), "num_images": len(observed)}
-    return Score({metric.name: observed.mean().item()}, details)
+    return metric.score(torch.cat([metric.observe(some, made, settings) for some, made in batches]))
 
 
 def per_image(function: Callable[[Images, Images], Tensor]) -> Callable[[Images, Images, Any], Tensor]:
