@@ -234,6 +234,11 @@ def _converted(picture: Any, name: str, size: tuple[int, int] | None, mode: str)
         return picture.convert(mode)
 
 
+def _is_deep_ppm(tiles: Any) -> bool:
+    """Whether Pillow's account of a file says that its brightest value takes more than a byte."""
+    return any(name == "ppm" and arguments[-1] > 255 for name, _, _, arguments in tiles)
+
+
 def picture_as_it_is(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """Pixels uint8 (h, w, c) of a picture that is grey or in colour, 8 bits deep and without transparency.
 
@@ -250,9 +255,7 @@ def picture_as_it_is(path: Path, shape: tuple[int, ...] | None = None) -> np.nda
     try:
         with warnings.catch_warnings(), Image.open(path, formats=PICTURES) as picture:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            deep = ";16" in str(picture.tile) or any(
-                name == "ppm" and args[-1] > 255 for name, _, _, args in picture.tile
-            )
+            deep = ";16" in str(picture.tile) or _is_deep_ppm(picture.tile)
             if picture.mode not in _MODES or "transparency" in picture.info or deep:
                 more = " with transparency" if "transparency" in picture.info else ", 16 bits a channel" if deep else ""
                 raise DisbenchError(
