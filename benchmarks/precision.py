@@ -91,10 +91,6 @@ def against_plain() -> Iterator[tuple[Row, float]]:
                     yield (f"`{value}`", f"{within:.0e}", ""), found[value] - number
 
 
-if __name__ == "__main__":
-    main()
-
-
 def against_libraries() -> Iterator[tuple[Row, float]]:
     """Metrics on images: on small sets of features, and on pairs of images with noise."""
     golden = json.loads((FOLDER / "images" / "features.json").read_text())
@@ -121,3 +117,7 @@ def against_libraries() -> Iterator[tuple[Row, float]]:
             (f"`{value}`", "scikit-image 0.26.0", "images with noise"),
             PAIRS[value](*arrays(0)).values[value] - number,
         )
+
+
+if __name__ == "__main__":
+    main()
