@@ -35,6 +35,9 @@ def test_every_metric_in_one_run_with_its_own_sizes(tiny: TinyDataset) -> None:
         return torch.cat([codes, codes @ torch.tensor([[1.0, 2.0], [-1.0, 0.5], [0.5, 1.0]])], dim=1)
 
     report = evaluate(encode, tiny, protocol="full")
-    undefined = {name for name, value in report.values.items() if value.status != "ok"}
+    status = {name: value.status for name, value in report.values.items()}
+    undefined = {name for name, found in status.items() if found == "undefined"}
     assert undefined <= {"gaussian_total_correlation"}  # the last two codes depend on the others
+    refused = {name.partition("@")[0].partition(".")[0] for name, found in status.items() if found == "not applicable"}
+    assert refused == {"tad"}  # a hue is no attribute
     assert len(report.scores) > 40
