@@ -15,7 +15,9 @@ from typing import Any
 from disbench import __version__
 from disbench.cli_datasets import add_datasets, list_of_datasets
 from disbench.cli_images import FID_EXAMPLES, add_fid
-from disbench.errors import DisbenchError, UsageError
+from disbench.cli_study import STUDY_EXAMPLES, add_study, add_workers, is_pattern, score_many
+from disbench.cli_train import TRAIN_EXAMPLES, add_train
+from disbench.errors import DisbenchError, Stopped, UsageError
 
 EXIT_CODES = """exit status:
   0   every value that was asked for was computed
@@ -32,6 +34,7 @@ MAIN_EXAMPLES = """examples:
   disbench datasets prepare mpi3d_toy --from mpi3d_toy.npz
   disbench datasets show rooms3d --out rooms3d.png
   disbench train beta_vae --dataset rooms3d --steps 15000
+  disbench study locatello2019 --dataset rooms3d --preset cpu-minutes --seeds 3 --jobs 2
   disbench fid celeba samples/ --num-images 10000
 
 environment:
@@ -43,6 +46,7 @@ environment:
 SCORE_EXAMPLES = """a model is one of
   NAME                      a shipped checkpoint or a baseline (pca10): disbench list models
   PATH                      a checkpoint, or a run folder that `disbench train` made
+  'PATTERN'                 several of them: a path with * or ?; ** stands for any folders
   FILE.py:CALLABLE          your own: from images float32 (n, c, h, w) in [0, 1]
   PACKAGE.MODULE:CALLABLE   to codes (n, d), or tokens (n, t, e) with --reducer
 
@@ -51,6 +55,7 @@ examples:
   disbench score --model model.py:encode --dataset rooms3d --metrics mig,dci --out results.jsonl
   disbench score --model model.py:encode --dataset rooms3d --input-range -1,1 --repeats 5
   disbench score --codes codes.npz --set mig.bins=30
+  disbench score --model 'runs/*/ckpt.pt' --dataset rooms3d --out records.jsonl --jobs 2
 
 """
 
@@ -99,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"disbench: {error}", file=sys.stderr)
         else:
             print(f"disbench: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
+        return 128 + error.signal if isinstance(error, Stopped) else 2 if isinstance(error, UsageError) else 1
 
 
 def _join_input_range(words: list[str]) -> list[str]:
@@ -142,11 +147,16 @@ def _parser() -> argparse.ArgumentParser:
         help="compare two sets of images: FID, KID, precision and recall, density and coverage",
         description="Compare two sets of images through the features that a network finds in them.",
     ))  # fmt: skip
-    _add_train(commands.add_parser(
-        "train", parents=[shared], formatter_class=shape, epilog=EXIT_CODES,
+    add_train(commands.add_parser(
+        "train", parents=[shared], formatter_class=shape, epilog=TRAIN_EXAMPLES + EXIT_CODES,
         help="train a reference model",
         description="Train a reference model; the run folder gets config.json, stats.jsonl, ckpt.pt and "
         "reconstructions.png. Prints the path of the checkpoint.",
+    ))  # fmt: skip
+    add_study(commands.add_parser(
+        "study", parents=[shared], formatter_class=shape, epilog=STUDY_EXAMPLES + EXIT_CODES,
+        help="train a grid of reference models: kinds, hyper-parameters and seeds",
+        description="Train what is missing of a study, on this machine or on a cluster. Prints a table of the runs.",
     ))  # fmt: skip
     _add_list(commands.add_parser(
         "list", parents=[shared], formatter_class=shape,
@@ -203,7 +213,8 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--codes-out", metavar="FILE.npz", help="keep the codes of all images drawn, with factors and index"
     )
-    output.add_argument("--json", action="store_true", help="print the record on one line instead of the table")
+    output.add_argument("--json", action="store_true", help="print each record on one line instead of the table")
+    add_workers(parser, " for several models")
     parser.set_defaults(run=_score)
 
 
@@ -214,6 +225,10 @@ def _score(arguments: argparse.Namespace) -> int:
     if arguments.codes and (idle := [name for name in of_models if getattr(arguments, name)]):
         options = ", ".join("--" + name.replace("_", "-") for name in idle)
         raise UsageError(f"--codes brings codes and factors and needs no model; leave out {options}.")
+    is_many = arguments.model is not None and is_pattern(arguments.model)
+    of_many = ("jobs", "backend", "scheduler", "threads")
+    if not is_many and (idle := [name for name in of_many if getattr(arguments, name) is not None]):
+        raise UsageError(f"--{idle[0]} is for several models; leave it out, or name a pattern, as 'runs/*/ckpt.pt'.")
     from disbench.evaluation import evaluate, score_codes
     from disbench.registry import load_dataset
     from disbench.rows import read_npz
@@ -230,6 +245,16 @@ def _score(arguments: argparse.Namespace) -> int:
         "command": arguments.command,
         "progress": True,
     }
+    of_model: dict[str, Any] = {
+        "device": arguments.device,
+        "batch_size": arguments.batch_size,
+        "reducer": arguments.reducer,
+        "array": arguments.array or "torch",
+        "input_range": _range(arguments.input_range or "0,1"),
+        "trust": arguments.trust,
+    }
+    if is_many:
+        return score_many(arguments, common, of_model)
     with redirect_stdout(sys.stderr):  # what a model prints is no data of ours
         if arguments.codes:
             report = score_codes(**read_npz(arguments.codes), **common)  # type: ignore[arg-type]
@@ -237,13 +262,8 @@ def _score(arguments: argparse.Namespace) -> int:
             report = evaluate(
                 arguments.model,
                 load_dataset(arguments.dataset, arguments.data_dir),
-                device=arguments.device,
-                batch_size=arguments.batch_size,
-                reducer=arguments.reducer,
-                array=arguments.array or "torch",
-                input_range=_range(arguments.input_range or "0,1"),
-                trust=arguments.trust,
                 codes_out=arguments.codes_out,
+                **of_model,
                 **common,
             )
     print(report.to_json() if arguments.json else report)
@@ -281,46 +301,6 @@ def _compare(arguments: argparse.Namespace) -> int:
         print(f"disbench: {remark}", file=sys.stderr)
     print("\n".join(c.to_json() for c in found) if arguments.json else "\n\n\n".join(map(str, found)))
     return 0 if all(comparison.complete for comparison in found) else 1
-
-
-def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="kind of model: disbench list models")
-    parser.add_argument("--dataset", required=True, metavar="NAME", help="disbench list datasets")
-    parser.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files, where it needs any")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change the model's config; may be repeated"
-    )
-    parser.add_argument("--steps", type=int, metavar="N", help="short for --set steps=N")
-    parser.add_argument("--train-seed", type=int, default=0, metavar="S", help="seed (default: %(default)s)")
-    parser.add_argument(
-        "--out", default="runs", metavar="DIR", help="folder for the run's folder (default: %(default)s)"
-    )
-    parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda ... (default: %(default)s)")
-    parser.set_defaults(run=_train)
-
-
-def _train(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
-
-    from disbench import registry
-    from disbench.settings import override, parse_pairs
-
-    entry = registry.pick("kind of model", arguments.model, registry.models())
-    if entry.train is None:
-        raise UsageError(f"{arguments.model!r} cannot be trained here.")
-    changes = parse_pairs(arguments.set) | ({} if arguments.steps is None else {"steps": str(arguments.steps)})
-    dataset = registry.load_dataset(arguments.dataset, arguments.data_dir)
-    path = entry.train(
-        arguments.model,
-        override(entry.config(), changes),
-        dataset,
-        train_seed=arguments.train_seed,
-        out=Path(arguments.out) / f"{arguments.model}-{dataset.spec.name}-seed{arguments.train_seed}",
-        device=arguments.device,
-        command=arguments.command,
-    )
-    print(path)
-    return 0
 
 
 def _add_list(parser: argparse.ArgumentParser) -> None:

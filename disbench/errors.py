@@ -21,6 +21,17 @@ class NotApplicable(DisbenchError):  # noqa: N818 (called as the status is)
     """What a metric's draw raises where the data cannot carry it; the value is then reported as `not applicable`."""
 
 
+class Stopped(DisbenchError):  # noqa: N818 (nothing failed)
+    """A signal ended work that can be gone on with; the message says how, the command line exits with 128 + signal."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.signal = number
+
+    def __reduce__(self) -> tuple[type[Stopped], tuple[str, int]]:  # another process may have raised it
+        return Stopped, (str(self), self.signal)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's own message, for one of ours."""
     return (str(error).splitlines() or [type(error).__name__])[0]

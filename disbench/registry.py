@@ -11,7 +11,7 @@ from __future__ import annotations
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -67,13 +67,19 @@ class ModelEntry:
         summary: one line.
         config: a frozen dataclass, all fields with defaults.
         build: config -> module that maps Images to Codes or Tokens.
-        train: what `disbench train` calls (`reference_models.training.train` for our own), or None.
+        train: what `disbench train` and `disbench study` call, or None: (name, config, dataset, *, train_seed, out,
+            device, command, progress, resume, score) -> path of OUT/ckpt.pt. `reference_models.training.train` is ours.
+        presets: name -> the fields of the config that it changes, as `disbench train --preset` takes them; none by
+            default. Ours have paper, gpu-hour and cpu-minutes.
+        sweep: the hyper-parameter that a study varies, a field of the config -> its values; none by default.
     """
 
     summary: str
     config: type
     build: Callable[[Any], nn.Module]
     train: Callable[..., Path] | None = None
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

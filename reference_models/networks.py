@@ -49,6 +49,22 @@ class DeconvDecoder(nn.Module):
         return self.body(codes)
 
 
+class Discriminator(nn.Module):
+    """FactorVAE's in the 2019 study: codes (n, d) -> logits (n, 2) of "a code of an image" and "a permuted code"."""
+
+    def __init__(self, n_codes: int, width: int = 1000) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for n_inputs in (n_codes, *[width] * 5):
+            layers += [nn.Linear(n_inputs, width), nn.LeakyReLU(0.2)]
+        self.body = nn.Sequential(*layers, nn.Linear(width, 2))
+        self.apply(glorot_init)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Logits of the two classes."""
+        return self.body(codes)
+
+
 def glorot_init(module: nn.Module) -> None:
     """TensorFlow's defaults, which the study ran with: Glorot uniform weights, zero biases."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):

@@ -1,30 +1,38 @@
-"""The one training loop. A run folder holds config.json, stats.jsonl (readable while it runs), ckpt.pt and, at the end,
-reconstructions.png."""
+"""The one training loop: typed config, exact resume, several processes, whatever precision the device has.
+
+A model brings `draw(n, generator)`, the random numbers of a step, `losses(images, drawn, step)`, of which `loss` is
+what is minimised, and `parameter_groups()` for Adam. Everything else is here.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
-import time
+import shlex
+import signal
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
-import disbench
-from disbench import checkpoint, registry
-from disbench.errors import DisbenchError, UsageError
-from disbench.files import replacing
-from disbench.images import serve, to_images
+from disbench import registry
+from disbench.errors import DisbenchError, Stopped, UsageError
+from disbench.images import to_images
 from disbench.models import check_device
-from disbench.pictures import reconstructions_and_traversals, save_png
 from disbench.settings import check_numbers
-from disbench.types import Dataset
+from disbench.types import Dataset, Pixels
+from reference_models import distributed
+from reference_models.batches import Batches
+from reference_models.finishing import finish
+from reference_models.runs import Progress, Run
 
 STATS_EVERY = 100  # steps
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -32,15 +40,29 @@ class TrainConfig:
     """What every reference model can be told; the defaults are the 2019 study's."""
 
     steps: int = 300_000  # optimiser steps
-    batch_size: int = 64  # images a step
+    batch_size: int = 64  # images a step, of all processes together
     learning_rate: float = 1e-4  # of Adam, constant
+    beta1: float = 0.9  # of Adam: decay of the mean gradient
+    beta2: float = 0.999  # of Adam: decay of the mean square
+    accumulate: int = 1  # parts that a batch is computed in, for want of memory; what couples images sees a part
+    precision: str = "float32"  # or bfloat16, of the forward pass
+    compile: bool = False  # by torch.compile
+    ema: float = 0.0  # decay a step of the averaged weights that are kept in place of the last; 0 for none
     n_channels: int = 3  # of the images; the data set decides
+    n_images: int = 0  # of the data set, which decides
     n_codes: int = 10  # dimensions of the code
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_numbers(dataclasses.replace(self, n_images=1) if not self.n_images else self)
         if not self.learning_rate:
             raise UsageError("learning_rate must be above 0.")
+        for name in ("beta1", "beta2", "ema"):
+            if getattr(self, name) >= 1:
+                raise UsageError(f"{name} must lie in 0 ... 1, without 1; got {getattr(self, name)}.")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"precision is {' or '.join(PRECISIONS)}; got {self.precision!r}.")
+        if self.batch_size % self.accumulate:
+            raise UsageError(f"a batch of {self.batch_size} cannot be computed in {self.accumulate} equal parts.")
 
 
 def train(
@@ -53,88 +75,209 @@ def train(
     device: str = "cpu",
     command: str = "",
     progress: bool = True,
+    resume: bool = False,
+    score: str | None = "quick",
 ) -> Path:
     """Train a model on uniform draws (with replacement) from a data set, and write its checkpoint.
+
+    On one device, a run that was interrupted and resumed gives the same weights as one that was not.
 
     Args:
         name: the model's name in the registry.
         config: the model's Config.
         dataset: serves the images.
         train_seed: of initialisation, draws and noise.
-        out: the run folder; made if it is not there. A folder that holds a run already is refused.
-        device: where torch computes.
+        out: the run folder; made if it is not there.
+        device: where torch computes; under torchrun each process takes its own of the kind.
         command: recorded in the checkpoint.
         progress: show a bar on stderr.
+        resume: go on where a run of the same config in that folder stopped; begin if there is none.
+        score: protocol that the trained model is scored under at the end; None for none.
 
     Returns:
         The path of ckpt.pt.
+
+    Raises:
+        UsageError: the folder holds a run, or another one than the one to be resumed.
+        DisbenchError: the model does not take such images, or its loss is not finite.
+        Stopped: SIGINT or SIGTERM came; the run can be resumed.
     """
     if not 0 <= train_seed < 2**63:
         raise UsageError(f"train_seed must lie in 0 ... 2^63 - 1; got {train_seed}.")
-    where = check_device(device)
-    model, config = _build(name, config, dataset, train_seed)
-    model.to(where)
-    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
-    generator = Generator().manual_seed(train_seed)
-    path = out / "ckpt.pt"
-    if path.exists():
-        raise DisbenchError(f"{out} holds a finished run already; name another folder with --out.")
-    resolved = {"model": name, "dataset": dataset.spec.name, "train_seed": train_seed, **dataclasses.asdict(config)}
-    with replacing(out / "config.json") as file:
-        file.write((json.dumps(resolved, indent=1) + "\n").encode())
-
-    started = time.perf_counter()
-    bar = tqdm(range(config.steps), desc=f"train {name}", unit="step", disable=not progress)
-    with open(out / "stats.jsonl", "w") as stats:
-        for step in bar:
-            images = draw_batch(dataset, config.batch_size, generator, where)
-            noise = torch.randn(config.batch_size, config.n_codes, generator=generator).to(where)
-            terms = model.loss(to_images(images), noise)
-            optimiser.zero_grad(set_to_none=True)
-            terms["loss"].backward()
-            optimiser.step()
-            if (step + 1) % STATS_EVERY == 0 or step + 1 == config.steps:
-                _note(terms, step + 1, config, started, stats, bar)
-
-    trained = {
-        "dataset": dataset.spec.name,
-        "dataset_hash": dataset.content_hash,
-        "train_seed": train_seed,
-        "steps": config.steps,
-        "command": command,
-        "versions": {"disbench": disbench.__version__, "torch": torch.__version__},
-    }
-    # Half precision: as small as a shipped file should be, and what is scored is what is kept.
-    weights = {key: value.detach().cpu().half() for key, value in model.state_dict().items()}
-    checkpoint.save(checkpoint.Checkpoint(name, dataclasses.asdict(config), weights, trained), path)
-    save_png(reconstructions_and_traversals(model.cpu().eval(), dataset), out / "reconstructions.png")
-    return path
+    with distributed.processes(check_device(device)) as where:
+        model, config = build(name, config, dataset, train_seed)
+        run = Run(out, name, config, dataset, train_seed, command, is_writer=distributed.rank() == 0)
+        if not run.begin(resume):
+            return run.checkpoint
+        model.to(where)
+        _Loop(run, model, config, dataset, where, progress).go()
+        if distributed.rank() == 0:
+            finish(run, model.cpu(), dataset, str(where), score)
+        return run.checkpoint
 
 
-def _build(name: str, config: TrainConfig, dataset: Dataset, train_seed: int) -> tuple[Any, TrainConfig]:
-    """The untrained model, and its config with the number of channels that the data set has."""
+def build(name: str, config: TrainConfig, dataset: Dataset, train_seed: int) -> tuple[Any, TrainConfig]:
+    """The untrained model, and its config with what the data set decides.
+
+    Raises:
+        UsageError: the config asks for another number of channels than the images have.
+        DisbenchError: the model does not take images of that size.
+    """
     *size, n_channels = dataset.spec.image_shape
     if size != [64, 64]:
         shown = " x ".join(map(str, size))
         raise DisbenchError(f"{name} takes images of 64 x 64 pixels; those of {dataset.spec.name} are {shown}.")
     if config.n_channels not in (TrainConfig.n_channels, n_channels):
         raise UsageError(f"n_channels is {config.n_channels}, and images of {dataset.spec.name} have {n_channels}.")
-    config = dataclasses.replace(config, n_channels=n_channels)
+    config = dataclasses.replace(config, n_channels=n_channels, n_images=len(dataset))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(train_seed)
         return registry.models()[name].build(config), config
 
 
-def draw_batch(dataset: Dataset, n: int, generator: Generator, device: torch.device) -> Tensor:
-    """Pixels of n images drawn uniformly with replacement, on a device."""
-    return serve(dataset, torch.randint(len(dataset), (n,), generator=generator), device)
+class _Losses(nn.Module):
+    """The model's losses as a forward pass, as DistributedDataParallel and torch.compile want them."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Pixels, drawn: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
+        return self.model.losses(to_images(pixels), drawn, step)
 
 
-def _note(terms: dict[str, Tensor], step: int, config: TrainConfig, started: float, stats: Any, bar: Any) -> None:
-    values = {key: round(value.item(), 4) for key, value in terms.items()}
-    if not torch.isfinite(terms["loss"]):
-        raise DisbenchError(f"the loss is not finite at step {step} ({values}); lower learning_rate.")
-    rate = step * config.batch_size / (time.perf_counter() - started)
-    stats.write(json.dumps({"step": step, **values, "images_per_second": round(rate)}) + "\n")
-    stats.flush()
-    bar.set_postfix(values)
+class _Loop:
+    """Steps from where the run stands to its end."""
+
+    def __init__(
+        self, run: Run, model: Any, config: TrainConfig, dataset: Dataset, device: torch.device, progress: bool
+    ) -> None:
+        self.run, self.model, self.config, self.device, self.progress = run, model, config, device, progress
+        betas = (config.beta1, config.beta2)
+        self.optimiser = torch.optim.Adam(model.parameter_groups(), lr=config.learning_rate, betas=betas)
+        self.average = None if not config.ema else {k: v.detach().clone() for k, v in model.state_dict().items()}
+        self.generator = Generator().manual_seed(run.train_seed)
+        self.step = 0
+        if (state := run.state(device)) is not None:
+            self._restore(state)
+        losses: nn.Module = _Losses(model)
+        if config.compile:
+            losses.compile()
+        if distributed.n_processes() > 1:
+            losses = nn.parallel.DistributedDataParallel(losses)
+        self.losses = losses
+        self.batches = Batches(dataset, model, config.batch_size, self.generator, device)
+        self.first_bad = torch.full((), -1, device=device)  # the first step whose loss is not finite
+
+    def go(self) -> None:
+        config, model = self.config, self.model
+        model.train()
+        bar = tqdm(
+            total=config.steps, initial=self.step, desc=f"train {self.run.name}", unit="step", disable=not self.progress
+        )
+        watch = Progress(self.run, self.step, config.batch_size)
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), bar, _signals() as caught, contextlib.closing(self.batches), watch:
+            while self.step < config.steps:
+                with watch.waiting():
+                    pixels, drawn, after = next(self.batches)
+                self._seed()
+                terms = self._step(pixels, drawn)
+                self.generator_state = after
+                self.step += 1
+                bar.update()
+                if self.step % STATS_EVERY == 0 or self.step == config.steps:
+                    self._check()
+                    bar.set_postfix(watch.note(self.step, terms))
+                if caught or self.run.is_due(self.step):
+                    self._save()
+                if caught:
+                    go_on = f"disbench train --resume {shlex.quote(str(self.run.out))}"
+                    raise Stopped(f"stopped at step {self.step:,}; go on with: {go_on}", caught[0])
+            self._save()
+        if self.average is not None:
+            model.load_state_dict(self.average)
+
+    def _step(self, pixels: Pixels, drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """One step of the optimiser; the terms of the loss, means over all parts and processes."""
+        config, n_parts = self.config, self.config.accumulate
+        self.optimiser.zero_grad(set_to_none=True)
+        total: dict[str, Tensor] = {}
+        for k in range(n_parts):
+            part = {name: rows.tensor_split(n_parts)[k] for name, rows in drawn.items()}
+            with contextlib.nullcontext() if k == n_parts - 1 else self._apart():
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                    terms = self.losses(pixels.tensor_split(n_parts)[k], part, self.step)
+                (terms["loss"] / n_parts).backward()
+            for name, term in terms.items():
+                total[name] = total.get(name, 0) + term.detach() / n_parts
+        total = distributed.averaged(total)
+        bad = ~torch.isfinite(total["loss"])
+        self.first_bad = torch.where(bad & (self.first_bad < 0), self.step + 1, self.first_bad)
+        self.optimiser.step()
+        if self.average is not None:
+            for name, value in self.model.state_dict().items():
+                self.average[name].lerp_(value, 1 - config.ema)
+        return total
+
+    def _apart(self) -> contextlib.AbstractContextManager[None]:
+        """Where gradients are not exchanged yet, as more of them come."""
+        if isinstance(self.losses, nn.parallel.DistributedDataParallel):
+            return self.losses.no_sync()
+        return contextlib.nullcontext()
+
+    def _seed(self) -> None:
+        """Give torch's default generators the state of this step, for what a model draws from them."""
+        seed = (self.run.train_seed * 1_000_003 + self.step) % 2**63
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+    def _check(self) -> None:
+        if int(self.first_bad) >= 0:
+            raise DisbenchError(
+                f"the loss is not finite at step {int(self.first_bad)}; lower learning_rate. {self.run.last_good()}"
+            )
+
+    def _save(self) -> None:
+        self._check()
+        self.run.save(
+            {
+                "step": self.step,
+                "model": self.model.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "generator": self.generator_state,
+                "average": self.average,
+            }
+        )
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"].cpu())
+        self.generator_state = state["generator"].cpu()
+        self.average = state["average"]
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM in place of ending at once; a second one ends at once."""
+    caught: list[int] = []
+    before: dict[int, Any] = {}
+
+    def catch(number: int, _: FrameType | None) -> None:
+        caught.append(number)
+        signal.signal(number, before[number])
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.getsignal(number)
+            signal.signal(number, catch)
+    except ValueError:  # not the main thread, which alone is told
+        before.clear()
+    try:
+        yield caught
+    finally:
+        for which, handler in before.items():
+            signal.signal(which, handler)

@@ -1,4 +1,4 @@
-"""The VAE family, with the architecture of the 2019 study (Locatello et al., arXiv 1811.12359).
+"""What the VAE family shares, with the architecture of the 2019 study (Locatello et al., arXiv 1811.12359); beta-VAE.
 
 beta-VAE: Higgins et al. 2017, "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework".
 The code of an image is the mean of q(code | image).
@@ -6,31 +6,40 @@ The code of an image is the mean of q(code | image).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from disbench.registry import CheckpointEntry, ModelEntry
 from reference_models.networks import ConvEncoder, DeconvDecoder
+from reference_models.objectives import bernoulli_nll, full_precision, kl_to_standard_normal
 from reference_models.training import TrainConfig, train
 
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "paper": {},
+    "gpu-hour": {"steps": 100_000, "learning_rate": 3e-4},
+    "cpu-minutes": {"steps": 3_000, "learning_rate": 1e-3},
+}
 
-@dataclass(frozen=True)
-class Config(TrainConfig):
-    """beta-VAE; the defaults are the study's."""
 
-    beta: float = 4.0  # weight of the KL term
+class Posterior(NamedTuple):
+    """q(code | image) of a batch, and one sample of it for each image: (n, d) each, at least float32."""
+
+    mean: Tensor
+    log_variance: Tensor
+    codes: Tensor
 
 
-class BetaVAE(nn.Module):
+class Vae(nn.Module):
     """Called with Images (n, c, 64, 64) it returns Codes (n, d); `decode` goes back, `generate` makes new ones."""
 
     generated_from = "codes drawn from the prior N(0, 1)"
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder = ConvEncoder(config.n_channels, config.n_codes)
@@ -49,34 +58,64 @@ class BetaVAE(nn.Module):
         codes = torch.randn(n, self.config.n_codes, generator=generator)
         return self.decode(codes.to(next(self.parameters()).device))
 
-    def loss(self, images: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """Loss terms, means over the batch, in nats.
+    def draw(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """The random numbers of one step for n images, on the CPU: `noise` (n, d), standard normal."""
+        return {"noise": torch.randn(n, self.config.n_codes, generator=generator)}
+
+    def losses(self, images: Tensor, drawn: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Loss terms, 0-d, means over the batch, in nats.
 
         Args:
             images: (n, c, 64, 64) in [0, 1].
-            noise: (n, d) standard normal.
+            drawn: what `draw` returned for them.
+            step: of the optimiser, from 0.
 
         Returns:
-            `loss` = `reconstruction` + beta * `kl`.
+            `loss`, which is minimised, `reconstruction`, `kl`, and what else the model has.
         """
-        mean, log_variance = self.encoder(images)
-        logits = self.decoder(mean + (log_variance / 2).exp() * noise)
-        reconstruction = bernoulli_nll(logits, images)
-        kl = kl_to_standard_normal(mean, log_variance)
-        return {"loss": reconstruction + self.config.beta * kl, "reconstruction": reconstruction, "kl": kl}
+        raise NotImplementedError
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """All parameters, for one Adam, with settings of their own where they differ from the Config's."""
+        return [{"params": list(self.parameters())}]
+
+    def posterior(self, images: Tensor, noise: Tensor) -> Posterior:
+        """q(code | image), and the samples that the noise (n, d) makes."""
+        mean, log_variance = (full_precision(values) for values in self.encoder(images))
+        return Posterior(mean, log_variance, mean + (log_variance / 2).exp() * noise)
+
+    def evidence_terms(self, images: Tensor, posterior: Posterior) -> dict[str, Tensor]:
+        """The two terms of the evidence lower bound, `reconstruction` and `kl`, both to be made small."""
+        return {
+            "reconstruction": bernoulli_nll(full_precision(self.decoder(posterior.codes)), images),
+            "kl": kl_to_standard_normal(posterior.mean, posterior.log_variance),
+        }
 
 
-def bernoulli_nll(logits: Tensor, images: Tensor) -> Tensor:
-    """-log p(image | code), summed over pixels and channels, mean over the batch; the targets' entropy stays in."""
-    return F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
+@dataclass(frozen=True)
+class Config(TrainConfig):
+    """beta-VAE; the defaults are the study's."""
+
+    beta: float = 4.0  # weight of the KL term
 
 
-def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL of N(mean, exp(log_variance)) to N(0, 1), summed over codes, mean over the batch."""
-    return 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).sum(1).mean()
+class BetaVAE(Vae):
+    """The KL weighs beta times as much as in a VAE."""
+
+    config: Config
+
+    def losses(self, images: Tensor, drawn: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:  # noqa: ARG002
+        """`loss` = `reconstruction` + beta * `kl`."""
+        terms = self.evidence_terms(images, self.posterior(images, drawn["noise"]))
+        return {"loss": terms["reconstruction"] + self.config.beta * terms["kl"], **terms}
 
 
-MODELS = {"beta_vae": ModelEntry("beta-VAE (Higgins et al. 2017), the 2019 study's network", Config, BetaVAE, train)}
+MODELS = {
+    "beta_vae": ModelEntry(
+        "beta-VAE (Higgins et al. 2017), the 2019 study's network",
+        Config, BetaVAE, train, PRESETS, {"beta": (1.0, 2.0, 4.0, 6.0, 8.0, 16.0)},
+    )
+}  # fmt: skip
 CHECKPOINTS = {
     "beta_vae-rooms3d": CheckpointEntry(
         "beta-VAE (beta 8, 15,000 steps) trained on rooms3d",

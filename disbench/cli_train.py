@@ -1,0 +1,113 @@
+"""The command line's part about training: train."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from disbench.errors import UsageError
+
+TRAIN_EXAMPLES = """examples:
+  disbench train beta_vae --dataset rooms3d --preset cpu-minutes
+  disbench train factor_vae --dataset shapes3d --set gamma=20 --train-seed 3
+  disbench train --resume runs/beta_vae-rooms3d-seed0
+  torchrun --nproc-per-node 4 -m disbench train beta_vae --dataset shapes3d --device cuda
+
+"""
+
+
+def add_train(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `disbench train`."""
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="kind of model: disbench list models")
+    parser.add_argument("--dataset", metavar="NAME", help="disbench list datasets")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files, where it needs any")
+    parser.add_argument("--preset", metavar="NAME", help="a set of changes to the model's config: paper, gpu-hour ...")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change the model's config; may be repeated"
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="short for --set steps=N")
+    parser.add_argument("--train-seed", type=int, metavar="S", help="seed (default: 0)")
+    parser.add_argument("--out", metavar="DIR", help="folder for the run's folder (default: runs)")
+    parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, and nothing else")
+    parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda ... (default: %(default)s)")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be trained, as JSON, and train nothing"
+    )
+    parser.set_defaults(run=_train)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from disbench import registry
+
+    is_begun = arguments.resume is not None
+    name, dataset_name, config, train_seed = _of_run(arguments) if is_begun else _of_words(arguments)
+    entry = registry.pick("kind of model", name, registry.models())
+    if entry.train is None:
+        raise UsageError(f"{name!r} cannot be trained here.")
+    dataset = registry.load_dataset(dataset_name, arguments.data_dir)
+    new = Path(arguments.out or "runs") / f"{name}-{dataset.spec.name}-seed{train_seed}"
+    out = Path(arguments.resume) if is_begun else new
+    if arguments.dry_run:
+        module = entry.build(config)
+        described = {
+            "model": name,
+            "dataset": dataset.spec.name,
+            "train_seed": train_seed,
+            "out": str(out),
+            "parameters": sum(p.numel() for p in module.parameters()),
+            "config": dataclasses.asdict(config),
+        }
+        print(json.dumps(described, indent=1))
+        return 0
+    path = entry.train(
+        name,
+        config,
+        dataset,
+        train_seed=train_seed,
+        out=out,
+        device=arguments.device,
+        command=arguments.command,
+        resume=is_begun,
+    )
+    print(path)
+    return 0
+
+
+def _of_words(arguments: argparse.Namespace) -> tuple[str, str, Any, int]:
+    """Model, data set, config and seed as the words name them."""
+    from disbench import registry
+    from disbench.settings import override, parse_pairs
+
+    if arguments.model is None or arguments.dataset is None:
+        raise UsageError("name a MODEL and its --dataset, or a run to --resume.")
+    entry = registry.pick("kind of model", arguments.model, registry.models())
+    config = entry.config()
+    if arguments.preset is not None:
+        config = override(config, registry.pick("preset", arguments.preset, entry.presets))
+    changes = parse_pairs(arguments.set) | ({} if arguments.steps is None else {"steps": str(arguments.steps)})
+    return arguments.model, arguments.dataset, override(config, changes), arguments.train_seed or 0
+
+
+def _of_run(arguments: argparse.Namespace) -> tuple[str, str, Any, int]:
+    """The same of a run that was begun."""
+    from disbench import registry
+    from disbench.settings import override
+
+    given = ("model", "dataset", "preset", "steps", "train_seed", "out")
+    if idle := [name for name in given if getattr(arguments, name) is not None]:
+        words = ", ".join("MODEL" if name == "model" else "--" + name.replace("_", "-") for name in idle)
+        raise UsageError(f"--resume goes on as the run was begun; leave out {words}.")
+    if arguments.set:
+        raise UsageError("--resume goes on as the run was begun; leave out --set.")
+    out = Path(arguments.resume)
+    try:
+        begun = json.loads((out / "config.json").read_text())
+        name, dataset, train_seed = (begun.pop(key) for key in ("model", "dataset", "train_seed"))
+    except (OSError, ValueError, KeyError):
+        raise UsageError(f"{out} is no folder of a run: it holds no config.json that can be read.") from None
+    begun.pop("dataset_hash", None)
+    entry = registry.pick("kind of model", name, registry.models())
+    return name, dataset, override(entry.config(), begun), train_seed

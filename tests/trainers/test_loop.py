@@ -1,0 +1,236 @@
+"""The training loop: exact resume, what signals and kills leave behind, several processes."""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from disbench import DisbenchError, UsageError, checkpoint, registry
+from disbench.cli import main
+from disbench.registry import load_dataset
+from reference_models import runs, training
+from reference_models.training import train
+
+SMALL = {"batch_size": 4, "steps": 4}
+MODELS = [name for name, entry in registry.models().items() if entry.train is train]
+
+
+def config_of(name: str, **changes: Any) -> Any:
+    return dataclasses.replace(registry.models()[name].config(), **{**SMALL, **changes})
+
+
+def trained(name: str, out: Path, config: Any, **options: Any) -> checkpoint.Checkpoint:
+    path = train(name, config, load_dataset("xysquares"), train_seed=3, out=out, progress=False, score=None, **options)
+    return checkpoint.load(path)
+
+
+class InterruptedRun(Exception):  # noqa: N818
+    pass
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, steps: int, name: str, out: Path, config: Any) -> None:
+    """A run that ends with an error after so many steps, its state saved at each."""
+    save = runs.Run.save
+
+    def saving(run: runs.Run, state: Any) -> None:
+        save(run, state)
+        if state["step"] == steps:
+            raise InterruptedRun
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "SAVE_EVERY", 0.0)
+        patch.setattr(runs.Run, "save", saving)
+        with pytest.raises(InterruptedRun):
+            trained(name, out, config)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.9, "accumulate": 2}], ids=["plain", "averaged"])
+def test_two_and_two_steps_are_four(
+    name: str, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(name, **changes)
+    whole = trained(name, tmp_path / "whole", config)
+    interrupted(monkeypatch, 2, name, tmp_path / "parts", config)
+    assert not (tmp_path / "parts" / "ckpt.pt").exists()
+    torch.manual_seed(99)  # the world has gone on meanwhile
+    parts = trained(name, tmp_path / "parts", config, resume=True)
+    assert parts.state_dict.keys() == whole.state_dict.keys()
+    for key, value in whole.state_dict.items():
+        assert torch.equal(parts.state_dict[key], value), key
+    assert not (tmp_path / "parts" / "state.pt").exists()
+
+
+def test_resuming_nothing_begins_and_resuming_the_end_is_over(tmp_path: Path) -> None:
+    config = config_of("beta_vae")
+    first = trained("beta_vae", tmp_path / "run", config, resume=True)
+    written = (tmp_path / "run" / "ckpt.pt").stat().st_mtime_ns
+    again = trained("beta_vae", tmp_path / "run", config, resume=True)
+    assert again.content_hash == first.content_hash
+    assert (tmp_path / "run" / "ckpt.pt").stat().st_mtime_ns == written
+
+
+def test_another_run_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(monkeypatch, 2, "beta_vae", tmp_path / "run", config_of("beta_vae"))
+    with pytest.raises(UsageError, match=r"holds a run with beta 4\.0; it cannot"):
+        trained("beta_vae", tmp_path / "run", config_of("beta_vae", beta=7.0), resume=True)
+    with pytest.raises(UsageError, match="holds an unfinished run; name another folder with --out, or go on with"):
+        trained("beta_vae", tmp_path / "run", config_of("beta_vae"))
+    (tmp_path / "run" / "state.pt").write_bytes(b"nothing")
+    with pytest.raises(DisbenchError, match=r"state\.pt cannot be read; delete it to begin anew"):
+        trained("beta_vae", tmp_path / "run", config_of("beta_vae"), resume=True)
+
+
+def test_statistics_behind_the_state_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "STATS_EVERY", 1)
+    config = config_of("beta_vae", steps=5)
+    interrupted(monkeypatch, 3, "beta_vae", tmp_path / "run", config)
+    stats = tmp_path / "run" / "stats.jsonl"
+    with open(stats, "a") as file:  # as if the state of steps 4 and 5 had been lost, and the last line cut off
+        file.write('{"step": 4, "loss": 1.0}\n{"step": 5, "lo')
+    trained("beta_vae", tmp_path / "run", config, resume=True)
+    lines = [json.loads(line) for line in stats.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5]
+    assert lines[3]["loss"] > 100
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "SAVE_EVERY", 0.0)
+    model = type(registry.models()["beta_vae"].build(config_of("beta_vae")))
+    losses = model.losses
+
+    def spoilt(self: Any, images: Tensor, drawn: Any, step: int) -> dict[str, Tensor]:
+        terms = losses(self, images, drawn, step)
+        return {name: term * (float("nan") if step == 2 else 1) for name, term in terms.items()}
+
+    monkeypatch.setattr(model, "losses", spoilt)
+    with pytest.raises(
+        DisbenchError, match=r"not finite at step 3; lower learning_rate. The state before is in .*state.pt"
+    ):
+        trained("beta_vae", tmp_path / "run", config_of("beta_vae"))
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert state["step"] == 2
+    assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_writes_the_state_and_says_how_to_go_on(number: int, tmp_path: Path) -> None:
+    words = ["train", "beta_vae", "--dataset", "xysquares", "--steps", "100000", "--set", "batch_size=2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "disbench", *words, "--out", str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    run = tmp_path / "beta_vae-xysquares-seed0"
+    while not (run / "stats.jsonl").is_file() or not (run / "stats.jsonl").read_text():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    state = torch.load(run / "state.pt", weights_only=True)
+    assert f"stopped at step {state['step']:,}; go on with: disbench train --resume {run}" in err
+    assert not list(run.glob("*.part"))
+
+
+def _run_in_a_child(out: Path, config: Any) -> None:
+    torch.set_num_threads(1)
+    runs.SAVE_EVERY = 0.0
+    trained("beta_vae", out, config, resume=True)
+
+
+def test_kills_at_any_moment_lose_nothing(tmp_path: Path) -> None:
+    config = config_of("beta_vae", steps=60, batch_size=2)
+    whole = trained("beta_vae", tmp_path / "whole", config)
+    chance, steps = random.Random(0), []
+    context = multiprocessing.get_context("fork")
+    for _ in range(20):
+        child = context.Process(target=_run_in_a_child, args=(tmp_path / "killed", config))
+        child.start()
+        child.join(chance.uniform(0.02, 0.4))
+        if child.is_alive():
+            os.kill(child.pid or 0, signal.SIGKILL)
+            child.join()
+        if (tmp_path / "killed" / "state.pt").exists():
+            steps.append(torch.load(tmp_path / "killed" / "state.pt", weights_only=True)["step"])
+    assert steps == sorted(steps)
+    killed = trained("beta_vae", tmp_path / "killed", config, resume=True)
+    assert all(torch.equal(killed.state_dict[key], value) for key, value in whole.state_dict.items())
+
+
+def test_presets_and_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "beta_vae", "--dataset", "xysquares", "--out", str(tmp_path / "runs")]
+    assert main([*words, "--preset", "cpu-minutes", "--set", "beta=2", "--dry-run"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["config"]["steps"] == registry.models()["beta_vae"].presets["cpu-minutes"]["steps"]
+    assert described["config"]["beta"] == 2.0
+    assert described["parameters"] == 692_567
+    assert not (tmp_path / "runs").exists()
+    for more, sentence in (
+        (["--preset", "cpu-minute"], "there is no preset called 'cpu-minute'; did you mean 'cpu-minutes'"),
+        (["--set", "betta=2"], "did you mean 'beta'"),
+        (["--set", "precision=half"], "precision is float32 or bfloat16; got 'half'"),
+        (["--set", "accumulate=3"], "a batch of 64 cannot be computed in 3 equal parts"),
+        (["--resume", str(tmp_path)], "leave out MODEL, --dataset, --out"),
+    ):
+        assert main([*words, *more]) == 2
+        assert sentence in capsys.readouterr().err
+    assert main(["train", "--resume", str(tmp_path)]) == 2
+    assert "holds no config.json that can be read" in capsys.readouterr().err
+    assert main(["train"]) == 2
+    assert "name a MODEL and its --dataset, or a run to --resume" in capsys.readouterr().err
+
+
+def test_bfloat16(tmp_path: Path) -> None:
+    exact, rough = (trained("beta_vae", tmp_path / p, config_of("beta_vae", precision=p)) for p in training.PRECISIONS)
+    moved = [(exact.state_dict[key].float() - value.float()).abs().max() for key, value in rough.state_dict.items()]
+    assert 0 < max(moved) < 1e-2
+
+
+TWO_PROCESSES = """
+import dataclasses, pathlib, sys
+import torch
+from disbench import registry
+from disbench.registry import load_dataset
+from reference_models import distributed, training
+torch.set_num_threads(1)
+training.STATS_EVERY = 1
+dataset = load_dataset("xysquares")
+with distributed.processes(torch.device("cpu")):
+    for name in sys.argv[2:]:
+        config = dataclasses.replace(registry.models()[name].config(), batch_size=8, steps=4)
+        out = pathlib.Path(sys.argv[1]) / name
+        training.train(name, config, dataset, train_seed=3, out=out, progress=False, score=None)
+"""
+
+
+def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
+    """Of every model; what couples the images of a batch couples those of both processes."""
+    (tmp_path / "program.py").write_text(TWO_PROCESSES)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for out, launcher in {"one": [sys.executable], "two": torchrun}.items():
+        words = [*launcher, str(tmp_path / "program.py"), str(tmp_path / out), *MODELS]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=300)
+        assert done.returncode == 0, done.stderr[-3_000:]
+    for name in MODELS:
+        one, two = (losses_in(tmp_path / out / name) for out in ("one", "two"))
+        assert len(one) == 4
+        for expected, found in zip(one, two, strict=True):
+            assert found == pytest.approx(expected, rel=1e-5, abs=2e-4), name  # written with four digits
+
+
+def losses_in(run: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("images_per_second", "waiting")} for line in lines]
