@@ -109,7 +109,7 @@ def train(
         run = Run(out, name, config, dataset, train_seed, command, is_writer=distributed.rank() == 0)
         if not run.begin(resume):
             return run.checkpoint
-        model.to(where)
+        model.to(where, memory_format=torch.channels_last)  # convolutions take two thirds of the time on a CPU
         _Loop(run, model, config, dataset, where, progress).go()
         if distributed.rank() == 0:
             finish(run, model.cpu(), dataset, str(where), score)
@@ -143,7 +143,9 @@ class _Losses(nn.Module):
         self.model = model
 
     def forward(self, pixels: Pixels, drawn: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
-        return self.model.losses(to_images(pixels), drawn, step)
+        images = to_images(pixels).contiguous(memory_format=torch.channels_last)
+        terms: dict[str, Tensor] = self.model.losses(images, drawn, step)
+        return terms
 
 
 class _Loop:
