@@ -31,7 +31,11 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, metavar="N", help="short for --set steps=N")
     parser.add_argument("--train-seed", type=int, metavar="S", help="seed (default: 0)")
     parser.add_argument("--out", metavar="DIR", help="folder for the run's folder (default: runs)")
-    parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, and nothing else")
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with the run in this folder; --dataset PATH where it was trained on your own file",
+    )
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda ... (default: %(default)s)")
     parser.add_argument(
         "--dry-run", action="store_true", help="print what would be trained, as JSON, and train nothing"
@@ -96,7 +100,7 @@ def _of_run(arguments: argparse.Namespace) -> tuple[str, str, Any, int]:
     from disbench import registry
     from disbench.settings import override
 
-    given = ("model", "dataset", "preset", "steps", "train_seed", "out")
+    given = ("model", "preset", "steps", "train_seed", "out")
     if idle := [name for name in given if getattr(arguments, name) is not None]:
         words = ", ".join("MODEL" if name == "model" else "--" + name.replace("_", "-") for name in idle)
         raise UsageError(f"--resume goes on as the run was begun; leave out {words}.")
@@ -110,4 +114,4 @@ def _of_run(arguments: argparse.Namespace) -> tuple[str, str, Any, int]:
         raise UsageError(f"{out} is no folder of a run: it holds no config.json that can be read.") from None
     begun.pop("dataset_hash", None)
     entry = registry.pick("kind of model", name, registry.models())
-    return name, dataset, override(entry.config(), begun), train_seed
+    return name, arguments.dataset or dataset, override(entry.config(), begun), train_seed

@@ -108,7 +108,7 @@ def run_jobs(work: Callable[[J], R], jobs: Sequence[J], workers: Workers) -> Ite
     """Do every job; one that fails takes no other with it.
 
     A worker that dies takes what it was at; dask gives that to another worker, and where the backend gives up, what is
-    left is begun again, unless MAX_LOSSES such failures have come in a row. So a job may be begun more than once, and
+    left is begun again; after MAX_LOSSES such failures in a row, job by job. So a job may be begun more than once, and
     has to see for itself what is done already.
 
     Args:
@@ -124,7 +124,7 @@ def run_jobs(work: Callable[[J], R], jobs: Sequence[J], workers: Workers) -> Ite
         Stopped: a signal stopped a job; nothing more is begun.
     """
     left = dict(enumerate(jobs))
-    lost, n_losses = "", 0
+    n_losses = 0
     with workers.ready():
         while left and n_losses < MAX_LOSSES:
             try:
@@ -134,10 +134,15 @@ def run_jobs(work: Callable[[J], R], jobs: Sequence[J], workers: Workers) -> Ite
                     yield number, outcome
             except Stopped:
                 raise
-            except Exception as error:  # of joblib or of its backend: a job's own come as Failure
-                lost, n_losses = f"{type(error).__name__}: {first_line(error)}", n_losses + 1
-    for number in left:
-        yield number, Failure(f"its worker was lost ({lost})")
+            except Exception:  # of joblib or of its backend: a job's own come as Failure
+                n_losses += 1
+        for number in tuple(left):  # one by one: only what is alone when a worker dies can be what kills it
+            try:
+                yield from _begin(work, {number: left[number]}, workers)
+            except Stopped:
+                raise
+            except Exception as error:
+                yield number, Failure(f"its worker was lost ({type(error).__name__}: {first_line(error)})")
 
 
 def _begin(work: Callable[[J], R], jobs: Mapping[int, J], workers: Workers) -> Iterator[tuple[int, R | Failure]]:

@@ -86,14 +86,14 @@ class Run:
             self._write("env.json", records.run_info("", {}, self.command))
         return True
 
-    def state(self, device: torch.device) -> Mapping[str, Any] | None:
-        """What the last `save` kept, on a device; None if there was none. Statistics behind it are dropped."""
+    def state(self) -> Mapping[str, Any] | None:
+        """What the last `save` kept, on the CPU; None if there was none. Statistics behind it are dropped."""
         if not self._state.exists():
             if self.is_writer:
                 (self.out / "stats.jsonl").unlink(missing_ok=True)
             return None
         try:
-            state: Mapping[str, Any] = torch.load(self._state, map_location=device, weights_only=True)
+            state: Mapping[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
         except Exception as error:  # unpickling fails in any number of ways
             raise DisbenchError(f"{self._state} cannot be read; delete it to begin anew.") from error
         if self.is_writer:
@@ -137,6 +137,8 @@ class Run:
             "versions": {"disbench": disbench.__version__, "torch": torch.__version__},
         }
         kept = {k: v.detach().cpu().half() if v.is_floating_point() else v.cpu() for k, v in weights.items()}
+        if not all(bool(torch.isfinite(value).all()) for value in kept.values()):
+            raise DisbenchError("a weight is larger than half precision holds; lower learning_rate.")
         checkpoint.save(
             checkpoint.Checkpoint(self.name, dataclasses.asdict(self.config), kept, trained), self.checkpoint
         )

@@ -80,7 +80,7 @@ def train(
 ) -> Path:
     """Train a model on uniform draws (with replacement) from a data set, and write its checkpoint.
 
-    On one device, a run that was interrupted and resumed gives the same weights as one that was not.
+    On a CPU, a run that was interrupted and resumed gives the same weights, to the bit, as one that was not.
 
     Args:
         name: the model's name in the registry.
@@ -105,12 +105,17 @@ def train(
     if not 0 <= train_seed < 2**63:
         raise UsageError(f"train_seed must lie in 0 ... 2^63 - 1; got {train_seed}.")
     with distributed.processes(check_device(device)) as where:
+        if config.batch_size % (distributed.n_processes() * config.accumulate):
+            raise UsageError(
+                f"a batch of {config.batch_size} cannot be shared out evenly among {distributed.n_processes()} "
+                f"processes of {config.accumulate} parts each."
+            )
         model, config = build(name, config, dataset, train_seed)
         run = Run(out, name, config, dataset, train_seed, command, is_writer=distributed.rank() == 0)
         if not run.begin(resume):
             return run.checkpoint
         model.to(where, memory_format=torch.channels_last)  # convolutions take two thirds of the time on a CPU
-        _Loop(run, model, config, dataset, where, progress).go()
+        _Loop(run, model, config, dataset, where, progress and distributed.rank() == 0).go()
         if distributed.rank() == 0:
             finish(run, model.cpu(), dataset, str(where), score)
         return run.checkpoint
@@ -160,7 +165,7 @@ class _Loop:
         self.average = None if not config.ema else {k: v.detach().clone() for k, v in model.state_dict().items()}
         self.generator = Generator().manual_seed(run.train_seed)
         self.step = 0
-        if (state := run.state(device)) is not None:
+        if (state := run.state()) is not None:
             self._restore(state)
         losses: nn.Module = _Losses(model)
         if config.compile:
@@ -195,7 +200,9 @@ class _Loop:
                     self._save()
                 if caught:
                     go_on = f"disbench train --resume {shlex.quote(str(self.run.out))}"
-                    raise Stopped(f"stopped at step {self.step:,}; go on with: {go_on}", caught[0])
+                    raise Stopped(
+                        f"stopped at step {self.step:,}; go on, on the same device and data, with: {go_on}", caught[0]
+                    )
             self._save()
         if self.average is not None:
             model.load_state_dict(self.average)
@@ -243,6 +250,10 @@ class _Loop:
 
     def _save(self) -> None:
         self._check()
+        if not all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters()):
+            raise DisbenchError(
+                f"a weight is not finite after step {self.step}; lower learning_rate. {self.run.last_good()}"
+            )
         self.run.save(
             {
                 "step": self.step,
@@ -259,7 +270,8 @@ class _Loop:
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"].cpu())
         self.generator_state = state["generator"].cpu()
-        self.average = state["average"]
+        average = state["average"]
+        self.average = None if average is None else {name: value.to(self.device) for name, value in average.items()}
 
 
 @contextlib.contextmanager

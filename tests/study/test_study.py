@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -200,3 +202,18 @@ def test_jobs_that_cannot_be_sent_fail_one_by_one() -> None:
     lost = [outcome for _, outcome in run_jobs(repr, [threading.Lock(), threading.Lock()], Workers(2))]
     assert len(lost) == 2
     assert all(isinstance(outcome, Failure) and "its worker was lost" in outcome.reason for outcome in lost)
+
+
+def deadly(number: int) -> int:
+    """A job of which the first kills whoever does it."""
+    if number == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@pytest.mark.filterwarnings("ignore")  # of joblib, about workers that were lost
+def test_a_job_that_kills_its_worker_fails_alone() -> None:
+    outcomes = dict(run_jobs(deadly, range(4), Workers(jobs=2, backend="loky")))
+    assert isinstance(outcomes[0], Failure)
+    assert "its worker was lost" in outcomes[0].reason
+    assert [outcomes[k] for k in (1, 2, 3)] == [1, 2, 3]
