@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from disbench.features import Features, check_comparable
+
 _TILE = 1024  # images on a side: 8 MB of distances, 17 MB of features in float64 at d = 2048
 _BLOCK = 2**21  # distances or differences at once, elsewhere: 16 MB
 _SPARE = 4  # neighbours kept beyond the k-th, in case rounding exchanged some
@@ -48,6 +50,20 @@ class _Tile:
         close = ((self.squared - near).abs_() <= self.rounding).nonzero()
         i, j = close.unbind(1)
         self.squared[i, j] = _from_differences(self.left, self.right, i, j)
+
+
+def rows_of(real: Features, made: Features, neighbours: int) -> tuple[Tensor, Tensor, str]:
+    """Every image's features in both sets, and why there are no such balls around them; empty if there are.
+
+    Raises:
+        DisbenchError: they are features of different networks.
+    """
+    check_comparable(real.statistics, made.statistics)
+    assert real.rows is not None  # kept for a metric that reads them
+    assert made.rows is not None
+    fewest = min(len(real.rows), len(made.rows))
+    reason = f"there are {fewest} images; a {neighbours}-th nearest other one takes more"
+    return real.rows, made.rows, reason if fewest <= neighbours else ""
 
 
 def squared_radii(rows: Tensor, neighbours: int) -> Tensor:

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from disbench.features import Features, check_comparable, features_of
-from disbench.metrics.images._manifolds import memberships, squared_radii
+from disbench.features import Features, features_of
+from disbench.metrics.images._manifolds import memberships, rows_of, squared_radii
 from disbench.settings import check_numbers
 from disbench.types import FeatureMetric, Score, ValueSpec
 
@@ -59,14 +59,11 @@ def density_coverage(real: Any, fake: Any, *, neighbours: int = 5) -> Score:
 
 def score(real: Features, made: Features, settings: Settings, seed: int) -> Score:  # noqa: ARG001
     """Density and coverage of the features of real and generated images; see `density_coverage`."""
-    check_comparable(real.statistics, made.statistics)
-    assert real.rows is not None, "density and coverage read every image's features"
-    assert made.rows is not None, "density and coverage read every image's features"
-    counts = {"n_real": len(real.rows), "n_made": len(made.rows)}
-    if min(counts.values()) <= settings.neighbours:
-        reason = f"there are {min(counts.values())} images; a {settings.neighbours}-th nearest other one takes more"
+    real_rows, made_rows, reason = rows_of(real, made, settings.neighbours)
+    counts = {"n_real": len(real_rows), "n_made": len(made_rows)}
+    if reason:
         return Score({}, counts, dict.fromkeys(NAMES, reason))
-    found = memberships(real.rows, made.rows, squared_radii(real.rows, settings.neighbours))
+    found = memberships(real_rows, made_rows, squared_radii(real_rows, settings.neighbours))
     density = found.around_made.double().mean().item() / settings.neighbours
     coverage = (found.in_real > 0).double().mean().item()
     return Score(dict(zip(NAMES, (density, coverage), strict=True)), counts)

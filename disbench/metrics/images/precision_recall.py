@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from disbench.features import Features, check_comparable, features_of
-from disbench.metrics.images._manifolds import memberships, squared_radii
+from disbench.features import Features, features_of
+from disbench.metrics.images._manifolds import memberships, rows_of, squared_radii
 from disbench.settings import check_numbers
 from disbench.types import FeatureMetric, Score, ValueSpec
 
@@ -59,15 +59,12 @@ def precision_recall(real: Any, fake: Any, *, neighbours: int = 3) -> Score:
 
 def score(real: Features, made: Features, settings: Settings, seed: int) -> Score:  # noqa: ARG001
     """Precision and recall of the features of real and generated images; see `precision_recall`."""
-    check_comparable(real.statistics, made.statistics)
-    assert real.rows is not None, "precision and recall read every image's features"
-    assert made.rows is not None, "precision and recall read every image's features"
-    counts = {"n_real": len(real.rows), "n_made": len(made.rows)}
-    if min(counts.values()) <= settings.neighbours:
-        reason = f"there are {min(counts.values())} images; a {settings.neighbours}-th nearest other one takes more"
+    real_rows, made_rows, reason = rows_of(real, made, settings.neighbours)
+    counts = {"n_real": len(real_rows), "n_made": len(made_rows)}
+    if reason:
         return Score({}, counts, dict.fromkeys(NAMES, reason))
-    radii = [squared_radii(rows, settings.neighbours) for rows in (real.rows, made.rows)]
-    found = memberships(real.rows, made.rows, *radii)
+    radii = [squared_radii(rows, settings.neighbours) for rows in (real_rows, made_rows)]
+    found = memberships(real_rows, made_rows, *radii)
     shares = [(balls > 0).double().mean().item() for balls in (found.around_made, found.around_real)]
     return Score(dict(zip(NAMES, shares, strict=True)), counts)
 
