@@ -84,8 +84,9 @@ def _workers(arguments: argparse.Namespace) -> Workers:
 
 
 def _study(arguments: argparse.Namespace) -> int:
+    from disbench.grids import plan_study
     from disbench.settings import parse_pairs
-    from disbench.study import overview, plan_study, run_study
+    from disbench.study import overview, run_study
 
     if arguments.records is not None and arguments.score is None:
         raise UsageError("--records keeps what --score computes; name a protocol with --score.")

@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from disbench.errors import UsageError
+from disbench.errors import Stopped, UsageError
+
+if TYPE_CHECKING:
+    from disbench.registry import ModelEntry
+    from disbench.types import DatasetSpec
 
 TRAIN_EXAMPLES = """examples:
   disbench train beta_vae --dataset rooms3d --preset cpu-minutes
@@ -51,33 +56,63 @@ def _train(arguments: argparse.Namespace) -> int:
     entry = registry.pick("kind of model", name, registry.models())
     if entry.train is None:
         raise UsageError(f"{name!r} cannot be trained here.")
-    dataset = registry.load_dataset(dataset_name, arguments.data_dir)
-    new = Path(arguments.out or "runs") / f"{name}-{dataset.spec.name}-seed{train_seed}"
-    out = Path(arguments.resume) if is_begun else new
     if arguments.dry_run:
-        module = entry.build(config)
-        described = {
-            "model": name,
-            "dataset": dataset.spec.name,
-            "train_seed": train_seed,
-            "out": str(out),
-            "parameters": sum(p.numel() for p in module.parameters()),
-            "config": dataclasses.asdict(config),
-        }
-        print(json.dumps(described, indent=1))
+        spec = registry.spec_of(dataset_name, arguments.data_dir)
+        _describe(entry, name, config, spec, train_seed, _folder(arguments, name, spec.name, train_seed))
         return 0
-    path = entry.train(
-        name,
-        config,
-        dataset,
-        train_seed=train_seed,
-        out=out,
-        device=arguments.device,
-        command=arguments.command,
-        resume=is_begun,
-    )
+    dataset = registry.load_dataset(dataset_name, arguments.data_dir)
+    try:
+        path = entry.train(
+            name,
+            config,
+            dataset,
+            train_seed=train_seed,
+            out=_folder(arguments, name, dataset.spec.name, train_seed),
+            device=arguments.device,
+            command=arguments.command,
+            resume=is_begun,
+        )
+    except Stopped as stopped:  # the message ends with what to type, which lacks what the trainer does not know
+        raise Stopped(f"{stopped}{_told_again(arguments)}", stopped.signal) from stopped
     print(path)
     return 0
+
+
+def _folder(arguments: argparse.Namespace, name: str, dataset_name: str, train_seed: int) -> Path:
+    if arguments.resume is not None:
+        return Path(arguments.resume)
+    return Path(arguments.out or "runs") / f"{name}-{dataset_name}-seed{train_seed}"
+
+
+def _told_again(arguments: argparse.Namespace) -> str:
+    """The options that a run's folder does not keep, as they were given."""
+    is_path = arguments.dataset is not None and Path(arguments.dataset).exists()
+    given = {
+        "--dataset": arguments.dataset if is_path else None,
+        "--data-dir": arguments.data_dir,
+        "--device": None if arguments.device == "cpu" else arguments.device,
+    }
+    return "".join(f" {option} {shlex.quote(value)}" for option, value in given.items() if value is not None)
+
+
+def _describe(entry: ModelEntry, name: str, config: Any, spec: DatasetSpec, train_seed: int, out: Path) -> None:
+    """Print what would be trained, with what the data set decides of its config."""
+    import torch
+
+    decided = {"n_channels": spec.image_shape[-1], "n_images": spec.n_images if spec.kind == "grid" else 0}
+    known = {field.name for field in dataclasses.fields(config)}
+    config = dataclasses.replace(config, **{key: value for key, value in decided.items() if key in known})
+    with torch.device("meta"):
+        module = entry.build(config)
+    described = {
+        "model": name,
+        "dataset": spec.name,
+        "train_seed": train_seed,
+        "out": str(out),
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "config": dataclasses.asdict(config),
+    }
+    print(json.dumps(described, indent=1))
 
 
 def _of_words(arguments: argparse.Namespace) -> tuple[str, str, Any, int]:

@@ -56,3 +56,26 @@ def exclusively(file: int | BinaryIO, waiting: str = "") -> Iterator[None]:
         yield
     finally:
         fcntl.flock(file, fcntl.LOCK_UN)
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, taken: str) -> Iterator[None]:
+    """The folder is this process's alone, where the system has locks; it takes them away from a process that dies.
+
+    Raises:
+        UsageError: another process has it; `taken` is the message.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(taken) from None
+        yield
+    finally:
+        os.close(handle)

@@ -180,6 +180,13 @@ def pick_dataset(name: str) -> DatasetEntry:
     return pick("data set", name, datasets())
 
 
+def spec_of(dataset: str, data_dir: str | Path | None = None) -> DatasetSpec:
+    """What a data set is, by name or path; it is opened only if it has no name."""
+    if dataset in datasets() or dataset in aliases() or not Path(dataset).exists():
+        return pick_dataset(dataset).spec
+    return load_dataset(dataset, data_dir).spec
+
+
 def load_dataset(name: str | Path, data_dir: str | Path | None = None) -> Dataset:
     """Open a data set.
 

@@ -1,13 +1,11 @@
-"""Studies: grids of models, hyper-parameters and train seeds, each run trained once, and scored if asked to.
+"""Studies: the runs of a grid, each trained once, and scored if asked to.
 
-A run's folder is MODEL-DATASET-KEY=VALUE-seedS. It holds study.json, which says what was asked for, and whose lock a
-process holds while it works on the run; and ckpt.pt, once the run is finished.
+A run's folder holds study.json, which says what was asked for, and whose lock a process holds while it works on the
+run; and ckpt.pt, once the run is finished.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import json
 import os
 import re
@@ -18,97 +16,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from disbench import registry
-from disbench.errors import DisbenchError, UsageError, did_you_mean
+from disbench.errors import DisbenchError
 from disbench.files import exclusively
+from disbench.grids import Run, plan_study
 from disbench.jobs import Failure, Workers, run_jobs
 from disbench.many import Source, with_bar
-from disbench.settings import override
 
-
-@dataclass(frozen=True)
-class Study:
-    """Which kinds of models, each with all the values that it sweeps, and which train seeds."""
-
-    models: tuple[str, ...]
-    seeds: tuple[int, ...]
-
-
-STUDIES: Mapping[str, Study] = {
-    "locatello2019": Study(  # Locatello et al., arXiv 1811.12359, without its seven data sets
-        ("beta_vae", "annealed_vae", "factor_vae", "beta_tcvae", "dip_vae_i", "dip_vae_ii"),
-        tuple(range(50)),
-    ),
-}
-
-State = Literal["finished", "begun", "to train"]
 Status = Literal["trained", "there", "failed"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One model of a study.
-
-    Args:
-        model: its kind.
-        swept: names and values of the hyper-parameters that the study sweeps.
-        config: all of its hyper-parameters.
-        dataset: name of what it is trained on.
-        train_seed: its seed.
-        folder: where it is, or will be.
-    """
-
-    model: str
-    swept: tuple[tuple[str, Any], ...]
-    config: Any
-    dataset: str
-    train_seed: int
-    folder: Path
-
-    @property
-    def setting(self) -> str:
-        """What is swept, as `beta=4`; empty if nothing is."""
-        return ", ".join(f"{key}={_short(value)}" for key, value in self.swept)
-
-    @property
-    def checkpoint(self) -> Path:
-        """The file that a finished run has."""
-        return self.folder / "ckpt.pt"
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether there is nothing left to train: a run that is not at its end keeps a state beside."""
-        return self.checkpoint.exists() and not (self.folder / "state.pt").exists()
-
-    @property
-    def state(self) -> State:
-        """How far it has got."""
-        if self.is_finished:
-            return "finished"
-        return "begun" if self.folder.exists() else "to train"
-
-    @property
-    def asked(self) -> dict[str, Any]:
-        """What study.json says of it, as primitives."""
-        described = {"model": self.model, "dataset": self.dataset, "train_seed": self.train_seed}
-        return json.loads(json.dumps(described | dataclasses.asdict(self.config)))
-
-    def is_told(self, text: str) -> bool:
-        """Whether a study.json says that its folder holds this run: not if it is empty, or a crash cut it off.
-
-        Raises:
-            UsageError: it says that the folder holds another run.
-        """
-        try:
-            before = json.loads(text)
-        except json.JSONDecodeError:
-            return False
-        for key, value in self.asked.items():
-            if before.get(key, value) != value:
-                raise UsageError(
-                    f"{self.folder} holds a run with {key} {before[key]!r}, and {value!r} was asked for; name another "
-                    "folder with --out, or ask for the same."
-                )
-        return True
 
 
 @dataclass(frozen=True)
@@ -152,96 +66,6 @@ class StudyResult:
 
     def __str__(self) -> str:
         return overview(((result.run, result.status) for result in self.runs), ("trained", "there", "failed"))
-
-
-def plan_study(
-    name: str,
-    dataset: str,
-    *,
-    models: Sequence[str] | None = None,
-    seeds: int | Iterable[int] | None = None,
-    preset: str | None = None,
-    settings: Mapping[str, Any] | None = None,
-    n_values: int | None = None,
-    out: str | Path = "runs",
-) -> list[Run]:
-    """The runs of a study: seed after seed, each with all models and values.
-
-    Args:
-        name: of the study, a key of STUDIES.
-        dataset: name or path of what is trained on; it is not opened if it has a name.
-        models: some of the study's; None for all.
-        seeds: train seeds, or how many, from 0 on; None for the study's.
-        preset: name of changes that each model has for its config.
-        settings: further changes, for all models.
-        n_values: only so many of the values that each model sweeps, from the first on.
-        out: folder for the folders of the runs.
-
-    Raises:
-        UsageError: there is no such study, model, preset or setting; or a setting is swept.
-    """
-    study = registry.pick("study", name, STUDIES)
-    if models is not None and (unknown := [model for model in models if model not in study.models]):
-        raise UsageError(f"{name} has no model called {unknown[0]!r}; {did_you_mean(unknown[0], study.models)}")
-    if n_values is not None and n_values < 1:
-        raise UsageError(f"of the values at least 1 is needed; got {n_values}.")
-    label = _name_of(dataset)
-    folder = Path(out).resolve()
-    variants = [
-        (model, swept, config)
-        for model in (study.models if models is None else dict.fromkeys(models))
-        for swept, config in itertools.islice(_variants(model, preset, settings or {}), n_values)
-    ]
-    return [
-        Run(model, swept, config, label, seed, folder / _folder_name(model, label, swept, seed))
-        for seed in _seeds(seeds, study)
-        for model, swept, config in variants
-    ]
-
-
-def _seeds(asked: int | Iterable[int] | None, study: Study) -> list[int]:
-    if asked is None:
-        return list(study.seeds)
-    seeds = list(range(asked)) if isinstance(asked, int) else list(dict.fromkeys(asked))
-    if not seeds or min(seeds) < 0:
-        raise UsageError("seeds are whole numbers from 0 on, at least one of them.")
-    return seeds
-
-
-def _variants(
-    model: str, preset: str | None, settings: Mapping[str, Any]
-) -> Iterator[tuple[tuple[tuple[str, Any], ...], Any]]:
-    """Every combination of the values that a model sweeps, and its config with it."""
-    entry = registry.pick("kind of model", model, registry.models())
-    if entry.train is None:
-        raise UsageError(f"{model!r} cannot be trained here.")
-    if refused := sorted(entry.sweep.keys() & settings.keys()):
-        raise UsageError(f"{refused[0]} of {model} is what the study sweeps; leave it out of the settings.")
-    config = entry.config()
-    if preset is not None:
-        config = override(config, registry.pick(f"preset of {model}", preset, entry.presets))
-    config = override(config, settings, prefix=f"{model}.")
-    for values in itertools.product(*entry.sweep.values()):
-        swept = override(config, dict(zip(entry.sweep, values, strict=True)))
-        yield tuple((key, getattr(swept, key)) for key in entry.sweep), swept
-
-
-def _name_of(dataset: str) -> str:
-    """The name of a data set, which is opened only if it has none in the registry."""
-    if dataset in registry.datasets() or dataset in registry.aliases() or not Path(dataset).exists():
-        return registry.pick_dataset(dataset).spec.name
-    return registry.load_dataset(dataset).spec.name
-
-
-def _folder_name(model: str, dataset: str, swept: tuple[tuple[str, Any], ...], seed: int) -> str:
-    parts = [model, dataset, *(f"{key}={_short(value)}" for key, value in swept), f"seed{seed}"]
-    return "-".join(re.sub(r"[^\w.=+-]+", "_", part) for part in parts)
-
-
-def _short(value: Any) -> str:
-    """A value as text that stands for it alone: 4.0 is 4."""
-    whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
-    return str(int(value) if whole else value)
 
 
 def overview(runs: Iterable[tuple[Run, str]], states: Sequence[str]) -> str:

@@ -77,6 +77,8 @@ class FactorVae(Vae):
         """
         noise, keys = drawn["noise"], drawn["keys"]
         if self.config.permute == "second":
+            if len(images) % 2:
+                raise UsageError(f"permute=second halves what a process computes at once; got {len(images)} images.")
             # Every other image, so that the halves of processes are the halves of the whole batch.
             with torch.no_grad():
                 others = self.posterior(images[1::2], noise[1::2]).codes

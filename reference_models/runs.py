@@ -16,8 +16,8 @@ from torch import Tensor
 
 import disbench
 from disbench import checkpoint, records
-from disbench.errors import DisbenchError, UsageError
-from disbench.files import replacing
+from disbench.errors import DisbenchError, UsageError, first_line
+from disbench.files import claimed, replacing
 from disbench.types import Dataset
 
 SAVE_EVERY = 60.0  # seconds between states
@@ -52,8 +52,32 @@ class Run:
         self.checkpoint = out / "ckpt.pt"
         self._saved_at = time.monotonic()
 
+    @property
+    def go_on(self) -> str:
+        """What to type to go on with the run after it was stopped."""
+        return f"disbench train --resume {shlex.quote(str(self.out))}"
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """The folder, made if it is not there, is this process's alone while the block lasts.
+
+        Raises:
+            UsageError: another process trains in it.
+        """
+        if not self.is_writer:
+            yield
+            return
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{self.out} cannot be made: {error.strerror}.") from None
+        with claimed(self.out, f"{self.out} is in use: another process trains there; wait for it, or stop it."):
+            for part in self.out.glob("*.part"):  # of processes that were killed
+                part.unlink()
+            yield
+
     def begin(self, resume: bool) -> bool:
-        """Make the folder, or check that it holds this run; whether there is anything left to train.
+        """Describe the run in its folder, or check that it holds this one; whether anything is left to train.
 
         Raises:
             UsageError: it holds a run and none was to be resumed, or another run.
@@ -70,14 +94,13 @@ class Run:
             raise UsageError(f"{self.out} holds a finished run already; name another folder with --out.")
         if self._state.exists() and not resume:
             raise UsageError(
-                f"{self.out} holds an unfinished run; name another folder with --out, or go on with: "
-                f"disbench train --resume {shlex.quote(str(self.out))}"
+                f"{self.out} holds an unfinished run; name another folder with --out, or go on with: {self.go_on}"
             )
         if resume and (before := read_config(self.out)) is not None:
             for key, value in described.items():
-                if before.get(key) != value:
+                if before.get(key, value) != value:  # fields that came later are as they always were
                     raise UsageError(
-                        f"{self.out} holds a run with {key} {before.get(key)!r}; it cannot go on with {value!r}."
+                        f"{self.out} holds a run with {key} {before[key]!r}; it cannot go on with {value!r}."
                     )
         if is_finished:
             return False
@@ -102,16 +125,26 @@ class Run:
                 file.write("".join(kept).encode())
         return state
 
-    def is_due(self, step: int) -> bool:  # noqa: ARG002
+    def is_due(self) -> bool:
         """Whether the state is to be saved again."""
         return time.monotonic() - self._saved_at > SAVE_EVERY
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Keep the state; a reader finds the one before or this one, whole."""
+        """Keep the state; a reader finds the one before or this one, whole.
+
+        Raises:
+            DisbenchError: it cannot be written.
+        """
         self._saved_at = time.monotonic()
-        if self.is_writer:
+        if not self.is_writer:
+            return
+        try:
             with replacing(self._state) as file:
                 torch.save(dict(state), file)
+        except (OSError, RuntimeError) as error:  # torch raises the latter for a full disk
+            raise DisbenchError(
+                f"{self._state} cannot be written ({first_line(error)}); is the disk full? {self.last_good()}"
+            ) from error
 
     def last_good(self) -> str:
         """What to do after a failure."""

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shlex
-import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -21,7 +18,7 @@ from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
 from disbench import registry
-from disbench.errors import DisbenchError, Stopped, UsageError
+from disbench.errors import DisbenchError, UsageError
 from disbench.images import to_images
 from disbench.models import check_device
 from disbench.settings import check_numbers
@@ -30,6 +27,7 @@ from reference_models import distributed
 from reference_models.batches import Batches
 from reference_models.finishing import finish
 from reference_models.runs import Progress, Run
+from reference_models.stopping import Stopping
 
 STATS_EVERY = 100  # steps
 PRECISIONS = ("float32", "bfloat16")
@@ -98,8 +96,8 @@ def train(
         The path of ckpt.pt.
 
     Raises:
-        UsageError: the folder holds a run, or another one than the one to be resumed.
-        DisbenchError: the model does not take such images, or its loss is not finite.
+        UsageError: the folder holds a run, or another one than the one to be resumed, or is in use.
+        DisbenchError: the model does not take such images, its loss is not finite, or the disk is full.
         Stopped: SIGINT or SIGTERM came; the run can be resumed.
     """
     if not 0 <= train_seed < 2**63:
@@ -112,12 +110,14 @@ def train(
             )
         model, config = build(name, config, dataset, train_seed)
         run = Run(out, name, config, dataset, train_seed, command, is_writer=distributed.rank() == 0)
-        if not run.begin(resume):
-            return run.checkpoint
-        model.to(where, memory_format=torch.channels_last)  # convolutions take two thirds of the time on a CPU
-        _Loop(run, model, config, dataset, where, progress and distributed.rank() == 0).go()
-        if distributed.rank() == 0:
-            finish(run, model.cpu(), dataset, str(where), score)
+        with Stopping(run.go_on) as stopping, run.held():
+            if not run.begin(resume):
+                return run.checkpoint
+            model.to(where, memory_format=torch.channels_last)  # convolutions take two thirds of the time on a CPU
+            _Loop(run, model, config, dataset, where, progress and distributed.rank() == 0).go(stopping)
+            stopping.at_once("stopped after the last step, before the run was scored")
+            if distributed.rank() == 0:
+                finish(run, model.cpu(), dataset, str(where), score)
         return run.checkpoint
 
 
@@ -176,7 +176,8 @@ class _Loop:
         self.batches = Batches(dataset, model, config.batch_size, self.generator, device)
         self.first_bad = torch.full((), -1, device=device)  # the first step whose loss is not finite
 
-    def go(self) -> None:
+    def go(self, stopping: Stopping) -> None:
+        """Train to the end, or until a signal stops it."""
         config, model = self.config, self.model
         model.train()
         bar = tqdm(
@@ -184,7 +185,7 @@ class _Loop:
         )
         watch = Progress(self.run, self.step, config.batch_size)
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), bar, _signals() as caught, contextlib.closing(self.batches), watch:
+        with torch.random.fork_rng(devices), bar, contextlib.closing(self.batches), watch:
             while self.step < config.steps:
                 with watch.waiting():
                     pixels, drawn, after = next(self.batches)
@@ -196,13 +197,11 @@ class _Loop:
                 if self.step % STATS_EVERY == 0 or self.step == config.steps:
                     self._check()
                     bar.set_postfix(watch.note(self.step, terms))
-                if caught or self.run.is_due(self.step):
+                if stopping.wanted(self.step, self.device):
                     self._save()
-                if caught:
-                    go_on = f"disbench train --resume {shlex.quote(str(self.run.out))}"
-                    raise Stopped(
-                        f"stopped at step {self.step:,}; go on, on the same device and data, with: {go_on}", caught[0]
-                    )
+                    stopping.stop(f"stopped at step {self.step:,}")
+                if self.run.is_due():
+                    self._save()
             self._save()
         if self.average is not None:
             model.load_state_dict(self.average)
@@ -226,7 +225,10 @@ class _Loop:
         self.optimiser.step()
         if self.average is not None:
             for name, value in self.model.state_dict().items():
-                self.average[name].lerp_(value, 1 - config.ema)
+                if value.is_floating_point():
+                    self.average[name].lerp_(value, 1 - config.ema)
+                else:  # a count
+                    self.average[name].copy_(value)
         return total
 
     def _apart(self) -> contextlib.AbstractContextManager[None]:
@@ -240,7 +242,8 @@ class _Loop:
         seed = (self.run.train_seed * 1_000_003 + self.step) % 2**63
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+            with torch.cuda.device(self.device):
+                torch.cuda.manual_seed(seed)
 
     def _check(self) -> None:
         if int(self.first_bad) >= 0:
@@ -272,26 +275,3 @@ class _Loop:
         self.generator_state = state["generator"].cpu()
         average = state["average"]
         self.average = None if average is None else {name: value.to(self.device) for name, value in average.items()}
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM in place of ending at once; a second one ends at once."""
-    caught: list[int] = []
-    before: dict[int, Any] = {}
-
-    def catch(number: int, _: FrameType | None) -> None:
-        caught.append(number)
-        signal.signal(number, before[number])
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.getsignal(number)
-            signal.signal(number, catch)
-    except ValueError:  # not the main thread, which alone is told
-        before.clear()
-    try:
-        yield caught
-    finally:
-        for which, handler in before.items():
-            signal.signal(which, handler)

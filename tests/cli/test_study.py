@@ -7,8 +7,8 @@ import pytest
 
 from disbench import registry
 from disbench.cli import main
+from disbench.grids import STUDIES
 from disbench.protocols import PROTOCOLS
-from disbench.study import STUDIES
 from tests.study import ENTRIES, PROTOCOL, STUDY, noted, save_board
 
 TINY = ["study", "tiny", "--dataset", "board.npz"]

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from disbench.checkpoint import Checkpoint, save
 from disbench.errors import DisbenchError, Stopped
+from disbench.grids import Study
 from disbench.protocols import Protocol
 from disbench.registry import ModelEntry
-from disbench.study import Study
 from tests.conftest import FACTORS_OF_TINY, TinyDataset
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from disbench import registry
 from disbench.errors import UsageError
+from disbench.grids import STUDIES
 from disbench.jobs import Workers
-from disbench.study import STUDIES, run_study
+from disbench.study import run_study
 from tests.study import ENTRIES, STUDY, noted, save_board
 
 distributed = pytest.importorskip("distributed", reason="needs dask.distributed: pip install 'disbench[cluster]'")

@@ -9,14 +9,16 @@ import threading
 from pathlib import Path
 
 import joblib
+import numpy as np
 import pytest
 
 from disbench import records, registry
 from disbench.checkpoint import load
 from disbench.errors import Stopped, UsageError
+from disbench.grids import STUDIES, Run, plan_study
 from disbench.jobs import Failure, Workers, run_jobs
 from disbench.protocols import PROTOCOLS
-from disbench.study import STUDIES, Run, plan_study, run_study
+from disbench.study import run_study
 from tests.study import ENTRIES, PROTOCOL, STUDY, noted, save_board
 
 ALL = sorted(
@@ -130,6 +132,16 @@ def test_what_was_begun_is_gone_on_with(tmp_path: Path) -> None:
         "plain-board.npz-seed1",
     ]
     assert json.loads((tmp_path / "runs/plain-board.npz-seed1/study.json").read_text())["train_seed"] == 1
+
+
+def test_other_data_under_the_same_name_is_another_study(tmp_path: Path) -> None:
+    run_study("tiny", "board.npz", models=["plain"], seeds=1)
+    with np.load(tmp_path / "board.npz") as arrays:
+        changed = dict(arrays)
+    changed["images"] = 255 - changed["images"]
+    np.savez(tmp_path / "board.npz", **changed)
+    with pytest.raises(UsageError, match="holds a run with dataset_hash"):
+        run_study("tiny", "board.npz", models=["plain"], seeds=1)
 
 
 def test_a_worker_that_dies_takes_nothing_with_it(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,14 +13,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from disbench import DisbenchError, UsageError, checkpoint, registry
 from disbench.cli import main
+from disbench.errors import Stopped
+from disbench.files import claimed
 from disbench.registry import load_dataset
 from reference_models import runs, training
+from reference_models.stopping import Stopping
 from reference_models.training import train
 
 SMALL = {"batch_size": 4, "steps": 4}
@@ -140,11 +145,70 @@ def test_a_signal_writes_the_state_and_says_how_to_go_on(number: int, tmp_path: 
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     state = torch.load(run / "state.pt", weights_only=True)
-    assert (
-        f"stopped at step {state['step']:,}; go on, on the same device and data, with: disbench train --resume {run}"
-        in err
-    )
+    assert f"stopped at step {state['step']:,}; go on with: disbench train --resume {run}" in err
     assert not list(run.glob("*.part"))
+
+
+def test_a_signal_after_the_last_step_can_be_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def finish(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "finish", finish)
+        with pytest.raises(Stopped, match=r"stopped after the last step, .*; go on with: disbench train --resume"):
+            trained("beta_vae", tmp_path / "run", config_of("beta_vae"))
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert trained("beta_vae", tmp_path / "run", config_of("beta_vae"), resume=True).train["steps"] == 4
+
+
+def test_what_to_type_names_what_the_folder_does_not_keep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(_: object, step: int, __: object) -> bool:
+        return step == 2
+
+    monkeypatch.setattr(Stopping, "wanted", stopped)
+    monkeypatch.chdir(tmp_path)
+    np.savez("my board.npz", images=np.zeros((8, 64, 64, 3), np.uint8), factors=np.arange(8)[:, None])
+    words = ["--dataset", "my board.npz", "--data-dir", "."]
+    assert main(["train", "beta_vae", *words, "--steps", "3", "--set", "batch_size=2"]) == 128 + signal.SIGTERM
+    go_on = "disbench train --resume 'runs/beta_vae-my board.npz-seed0' --dataset 'my board.npz' --data-dir ."
+    assert f"stopped at step 2; go on with: {go_on}\n" in capsys.readouterr().err
+
+
+def test_one_process_at_a_time_trains_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with claimed(tmp_path / "run", "taken"), pytest.raises(UsageError, match="is in use: another process trains there"):
+        trained("beta_vae", tmp_path / "run", config_of("beta_vae"))
+    assert not list((tmp_path / "run").iterdir())
+    (tmp_path / "run" / "state.pt.123.part").write_bytes(b"what a killed process left")
+    trained("beta_vae", tmp_path / "run", config_of("beta_vae"))
+    assert not list((tmp_path / "run").glob("*.part"))
+
+
+def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(monkeypatch, 2, "beta_vae", tmp_path / "run", config_of("beta_vae"))
+
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail] writing file failed\nand more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(
+            DisbenchError,
+            match=r"state.pt cannot be written \(\[enforce fail\].*failed\); is the disk full\? The state",
+        ):
+            trained("beta_vae", tmp_path / "run", config_of("beta_vae"), resume=True)
+    assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"] == 2
+
+
+def test_a_run_begun_before_a_field_came_can_be_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(monkeypatch, 2, "beta_vae", tmp_path / "run", config_of("beta_vae"))
+    described = json.loads((tmp_path / "run" / "config.json").read_text())
+    del described["accumulate"]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(described))
+    trained("beta_vae", tmp_path / "run", config_of("beta_vae"), resume=True)
 
 
 def _run_in_a_child(out: Path, config: Any) -> None:
@@ -180,6 +244,9 @@ def test_presets_and_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert described["config"]["beta"] == 2.0
     assert described["parameters"] == 692_567
     assert not (tmp_path / "runs").exists()
+    assert main(["train", "beta_vae", "--dataset", "dsprites", "--dry-run"]) == 0  # none of its files is here
+    described = json.loads(capsys.readouterr().out)
+    assert (described["config"]["n_channels"], described["config"]["n_images"]) == (1, 737_280)
     for more, sentence in (
         (["--preset", "cpu-minute"], "there is no preset called 'cpu-minute'; did you mean 'cpu-minutes'"),
         (["--set", "betta=2"], "did you mean 'beta'"),
@@ -199,6 +266,17 @@ def test_bfloat16(tmp_path: Path) -> None:
     exact, rough = (trained("beta_vae", tmp_path / p, config_of("beta_vae", precision=p)) for p in training.PRECISIONS)
     moved = [(exact.state_dict[key].float() - value.float()).abs().max() for key, value in rough.state_dict.items()]
     assert 0 < max(moved) < 1e-2
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # of the compiler
+@pytest.mark.slow
+def test_compiled_losses_are_the_same(tmp_path: Path) -> None:
+    plain, compiled = (
+        trained("factor_vae", tmp_path / str(flag), config_of("factor_vae", compile=flag)) for flag in (False, True)
+    )
+    for key, value in plain.state_dict.items():
+        assert torch.allclose(compiled.state_dict[key].float(), value.float(), atol=1e-3), key
 
 
 TWO_PROCESSES = """
@@ -232,6 +310,39 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
         assert len(one) == 4
         for expected, found in zip(one, two, strict=True):
             assert found == pytest.approx(expected, rel=1e-5, abs=2e-4), name  # written with four digits
+
+
+SIGNALLED = """
+import dataclasses, os, pathlib, signal, sys
+import torch
+from disbench import registry
+from disbench.errors import Stopped
+from disbench.registry import load_dataset
+from reference_models import distributed, training
+torch.set_num_threads(1)
+with distributed.processes(torch.device("cpu")):
+    if distributed.rank() == 1:  # the one that does not write
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        signal.alarm(3)
+    config = dataclasses.replace(registry.models()["beta_vae"].config(), batch_size=2, steps=100_000)
+    try:
+        training.train("beta_vae", config, load_dataset("xysquares"), train_seed=3, out=pathlib.Path(sys.argv[1]),
+                       progress=False, score=None)
+    except Stopped as stopped:
+        print(distributed.rank(), stopped, flush=True)
+"""
+
+
+def test_a_signal_to_one_process_stops_them_all(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(SIGNALLED)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, str(tmp_path / "program.py"), str(tmp_path / "run")],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3_000:]
+    step = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"]
+    assert sorted(line[:1] for line in done.stdout.splitlines() if f"stopped at step {step:,};" in line) == ["0", "1"]
 
 
 def losses_in(run: Path) -> list[dict[str, float]]:
