@@ -15,6 +15,8 @@ from typing import Any
 from disbench import __version__
 from disbench.cli_datasets import add_datasets, list_of_datasets
 from disbench.cli_images import FID_EXAMPLES, add_fid
+from disbench.cli_reproduce import REPRODUCE_EXAMPLES, add_reproduce
+from disbench.cli_show import SHOW_EXAMPLES, add_show
 from disbench.cli_study import STUDY_EXAMPLES, add_study, add_workers, is_pattern, score_many
 from disbench.cli_train import TRAIN_EXAMPLES, add_train
 from disbench.errors import DisbenchError, Stopped, UsageError
@@ -34,7 +36,9 @@ MAIN_EXAMPLES = """examples:
   disbench datasets prepare mpi3d_toy --from mpi3d_toy.npz
   disbench datasets show rooms3d --out rooms3d.png
   disbench train beta_vae --dataset rooms3d --steps 15000
+  disbench show runs/beta_vae-rooms3d-seed0 --what traversals,swaps
   disbench study locatello2019 --dataset rooms3d --preset cpu-minutes --seeds 3 --jobs 2
+  disbench reproduce encdiff --dataset shapes3d --seeds 0-14 --device cuda --dry-run
   disbench fid celeba samples/ --num-images 10000
 
 environment:
@@ -46,6 +50,7 @@ environment:
 SCORE_EXAMPLES = """a model is one of
   NAME                      a shipped checkpoint or a baseline (pca10): disbench list models
   PATH                      a checkpoint, or a run folder that `disbench train` made
+  PATH:METHOD, NAME:METHOD  another of its methods, as :tokens of an encdiff
   'PATTERN'                 several of them: a path with * or ?; ** stands for any folders
   FILE.py:CALLABLE          your own: from images float32 (n, c, h, w) in [0, 1]
   PACKAGE.MODULE:CALLABLE   to codes (n, d), or tokens (n, t, e) with --reducer
@@ -153,10 +158,20 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a reference model; the run folder gets config.json, stats.jsonl, ckpt.pt and "
         "reconstructions.png. Prints the path of the checkpoint.",
     ))  # fmt: skip
+    add_show(commands.add_parser(
+        "show", parents=[shared], formatter_class=shape, epilog=SHOW_EXAMPLES + EXIT_CODES,
+        help="look at what a trained model makes: reconstructions, traversals, swaps, attention",
+        description="Draw sheets of what a trained model makes of images and codes, as PNG. Prints their paths.",
+    ))  # fmt: skip
     add_study(commands.add_parser(
         "study", parents=[shared], formatter_class=shape, epilog=STUDY_EXAMPLES + EXIT_CODES,
         help="train a grid of reference models: kinds, hyper-parameters and seeds",
         description="Train what is missing of a study, on this machine or on a cluster. Prints a table of the runs.",
+    ))  # fmt: skip
+    add_reproduce(commands.add_parser(
+        "reproduce", parents=[shared], formatter_class=shape, epilog=REPRODUCE_EXAMPLES + EXIT_CODES,
+        help="make a paper's table anew: train, score, and set beside what is published",
+        description="Train and score what makes the rows of a published table. Prints it beside the paper's values.",
     ))  # fmt: skip
     _add_list(commands.add_parser(
         "list", parents=[shared], formatter_class=shape,

@@ -47,7 +47,8 @@ def offered_by(resolved: Resolved, maker: Maker) -> Resolved:
     What is not only offered stays, to be reported as not applicable, and what the machine lacks for it is printed, too,
     before anything is made.
 
-    Features of the Inception network are left to a GPU, unless they are asked for: a CPU takes an hour.
+    Features of the Inception network, and images that take a model many predictions each (its `decoding_cost`), are
+    left to a GPU, unless they are asked for: a CPU takes an hour.
     """
     kept = []
     lacking: dict[str, list[str]] = {}
@@ -58,7 +59,7 @@ def offered_by(resolved: Resolved, maker: Maker) -> Resolved:
         if not isinstance(task.metric, Metric):
             lack = _lack(task) or _too_few(task, len(maker.dataset))
         if task.if_offered:
-            lack = lack or _slow(task, maker.device)
+            lack = lack or _slow(task, maker)
         if lack:
             lacking.setdefault(lack, []).append(task.metric.name)
         if not (lack and task.if_offered):
@@ -109,11 +110,16 @@ def _lack(task: Task) -> str:
     return f"{lack} {OTHERWISE}" if lack else ""
 
 
-def _slow(task: Task, device: torch.device) -> str:
-    is_slow = isinstance(task.metric, FeatureMetric) and extractors.is_inception(task.settings.features)
-    if not is_slow or device.type != "cpu":
+def _slow(task: Task, maker: Maker) -> str:
+    """What makes a task that is only offered too slow for a CPU; empty if nothing does."""
+    if isinstance(task.metric, Metric) or maker.device.type != "cpu":
         return ""
-    return "a CPU puts a few images a second through Inception; --metrics NAME,NAME runs what it names even so."
+    if isinstance(task.metric, FeatureMetric) and extractors.is_inception(task.settings.features):
+        return "a CPU puts a few images a second through Inception; --metrics NAME,NAME runs what it names even so."
+    cost = getattr(maker.model.module, "decoding_cost", 1)
+    if cost > 1:
+        return f"an image takes this model {cost} predictions, slow on a CPU; --metrics NAME,NAME runs what it names."
+    return ""
 
 
 def _too_few(task: Task, n_images: int) -> str:

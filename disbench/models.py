@@ -10,7 +10,7 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -96,7 +96,8 @@ def load_model(source: Any, *, array: Array = "torch", trust: bool = False) -> M
 
     Args:
         source: a callable; a torch module, or one of its methods; the path of a checkpoint; the name of a shipped
-            checkpoint or of a baseline; `FILE.py:CALLABLE` or `PACKAGE.MODULE:CALLABLE`.
+            checkpoint or of a baseline; either with `:METHOD`, another method of the checkpoint's module than the one
+            that is scored by default; `FILE.py:CALLABLE` or `PACKAGE.MODULE:CALLABLE`.
         array: "numpy" if the callable takes and returns numpy arrays.
         trust: load TorchScript and torch.export archives, which can run code.
 
@@ -139,18 +140,20 @@ def _ways_back(source: Any, owner: Any) -> dict[str, Any]:
 
 
 def _from_text(text: str, array: Array, trust: bool) -> Model:
-    shipped = registry.checkpoints()
-    if text in shipped:
-        return _from_checkpoint(shipped[text].path, text)
     if text in BASELINES:
         return Model(text, call=_unfitted, fit=lambda dataset: _from_baseline(text, dataset))
+    if (found := _file_of(text)) is not None:
+        path, name = found
+        return _from_archive(path, trust) if _kind_of_archive(path) else _from_checkpoint(path, name)
+    where, _, method = text.rpartition(":")
+    if where and (found := _file_of(where)) is not None:
+        return _with_method(*found, method)
     path = Path(text)
-    if path.is_dir() and (path / "ckpt.pt").is_file():
-        path = path / "ckpt.pt"
-    if path.is_file() and path.suffix != ".py":
-        return _from_archive(path, trust) if _kind_of_archive(path) else _from_checkpoint(path, _name_of(path))
     if path.is_dir():
         raise UsageError(f"the folder {text} holds no ckpt.pt; has its training finished?")
+    if "/" in where and not where.endswith(".py"):
+        reason = "has its training finished?" if Path(where).is_dir() else f"there is no {where}."
+        raise UsageError(f"there is no checkpoint whose method {method!r} could be scored: {reason}")
     if ":" in text:
         return _from_callable(
             _import_callable(text), array, name=Path(text.rpartition(":")[0]).name + ":" + text.rpartition(":")[2]
@@ -164,9 +167,19 @@ def _from_text(text: str, array: Array, trust: bool) -> Model:
             f"{text!r} is a kind of model, not a trained one; train it first: disbench train {text} --dataset NAME."
         )
     raise UsageError(
-        f"there is no model called {text!r}; {did_you_mean(text, [*shipped, *BASELINES])} "
+        f"there is no model called {text!r}; {did_you_mean(text, [*registry.checkpoints(), *BASELINES])} "
         "A path of a checkpoint or FILE.py:CALLABLE will do as well."
     )
+
+
+def _file_of(text: str) -> tuple[Path, str] | None:
+    """The file that a shipped name, a run folder or a path stands for, and the model's name; None if there is none."""
+    if text in registry.checkpoints():
+        return registry.checkpoints()[text].path, text
+    path = Path(text)
+    if path.is_dir() and (path / "ckpt.pt").is_file():
+        path = path / "ckpt.pt"
+    return (path, _name_of(path)) if path.is_file() and path.suffix != ".py" else None
 
 
 def _name_of(path: Path) -> str:
@@ -188,6 +201,22 @@ def _from_checkpoint(path: Path, name: str) -> Model:
         ) from error
     module.to("cuda" if torch.cuda.is_available() else "cpu")
     return Model(name, module, module, found.content_hash, dict(found.train), **_ways_back(module, module))
+
+
+def _with_method(path: Path, name: str, method: str) -> Model:
+    """The model of a checkpoint, with another method of its module in place of the module."""
+    if _kind_of_archive(path):
+        raise UsageError(f"{path} is an archive, of which {method!r} cannot be taken; a method is one of a checkpoint.")
+    model = _from_checkpoint(path, name)
+    kind = type(model.module)
+    known = [n for n in dir(kind) if n[0] != "_" and not hasattr(nn.Module, n) and callable(getattr(kind, n))]
+    if method not in known:
+        raise UsageError(f"the model at {path} has no method {method!r}; {did_you_mean(method, known)}")
+    call = getattr(model.module, method)
+    content_hash = checkpoint.content_hash({"checkpoint": model.content_hash, "method": method}, {})
+    return replace(
+        model, name=f"{name}:{method}", call=call, content_hash=content_hash, **_ways_back(call, model.module)
+    )
 
 
 def _from_baseline(name: str, dataset: Dataset) -> Model:

@@ -4,46 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Generator, Tensor
 
 from disbench.files import replacing
-from disbench.images import to_images, to_pixels
-from disbench.types import Codes, Dataset, Images, Indices, Pixels
+from disbench.types import Dataset, Indices, Pixels
 
-_LABEL_WIDTH, _GAP, _FONT_SIZE = 150, 2, 13
+_LABEL_WIDTH, _GAP, _FONT_SIZE, _CAPTION_SIZE = 150, 2, 13, 11
 _CURVE_SIDE = 64
 _INK, _PAPER = (30, 30, 30), (255, 255, 255)
 
 
-class Autoencoder(Protocol):
-    """A representation that can go back."""
+def sheet(
+    rows: Sequence[tuple[str, Pixels]], *, columns: Sequence[str] = (), label_width: int = _LABEL_WIDTH
+) -> Image.Image:
+    """Rows of (label, pixels uint8 (n, h, w, c)); n may differ from row to row, h and w may not.
 
-    def __call__(self, images: Images) -> Codes:
-        """Codes (n, d) of images (n, c, h, w)."""
-
-    def decode(self, codes: Codes) -> Images:
-        """Images in [0, 1] of codes."""
-
-
-def sheet(rows: Sequence[tuple[str, Pixels]]) -> Image.Image:
-    """Rows of (label, pixels uint8 (n, h, w, c)); n may differ from row to row, h and w may not."""
+    Labels may have several lines. `columns` are captions above the columns, `label_width` is in pixels.
+    """
     height, width = rows[0][1].shape[1:3]
     n_columns = max(len(pixels) for _, pixels in rows)
-    size = (_LABEL_WIDTH + n_columns * (width + _GAP), len(rows) * (height + _GAP))
-    page = Image.new("RGB", size, _PAPER)
+    header = max((_height(caption) for caption in columns), default=0)
+    pitch = max(height, *(_height(label) for label, _ in rows if "\n" in label), 0) + _GAP
+    page = Image.new("RGB", (label_width + n_columns * (width + _GAP), header + len(rows) * pitch), _PAPER)
     pen = ImageDraw.Draw(page)
-    font = ImageFont.load_default(_FONT_SIZE)
+    font, small = ImageFont.load_default(_FONT_SIZE), ImageFont.load_default(_CAPTION_SIZE)
+    for column, caption in enumerate(columns):
+        middle = label_width + column * (width + _GAP) + width // 2
+        pen.text((middle, header // 2), caption, fill=_INK, font=small, anchor="mm", align="center")
     for r, (label, pixels) in enumerate(rows):
-        top = r * (height + _GAP)
+        top = header + r * pitch
         pen.text((6, top + height // 2), label, fill=_INK, font=font, anchor="lm")
         for column, image in enumerate(pixels):
             rgb = image.expand(-1, -1, 3).contiguous().numpy()
-            page.paste(Image.fromarray(rgb), (_LABEL_WIDTH + column * (width + _GAP), top))
+            page.paste(Image.fromarray(rgb), (label_width + column * (width + _GAP), top))
     return page
+
+
+def heated(image: Pixels, heat: Tensor) -> Pixels:
+    """Maps (n, h', w') of heat in [0, 1], black through red to white, each over the image (h, w, c) in grey."""
+    size = (image.shape[0], image.shape[1])
+    smooth = F.interpolate(heat[:, None].float(), size, mode="bilinear")[:, 0]
+    places = torch.tensor([[0, 0, 0], [160, 0, 40], [255, 140, 0], [255, 255, 220]]).float()
+    at = smooth.clamp(0, 1) * (len(places) - 1)
+    below = at.long().clamp(max=len(places) - 2)
+    colours = torch.lerp(places[below], places[below + 1], (at - below)[..., None])
+    grey = image.float().mean(2, keepdim=True)
+    return (0.3 * grey + 0.7 * colours).round().to(torch.uint8)
+
+
+def _height(text: str) -> int:
+    """Of a text, in pixels; 0 of none."""
+    return 17 * len(text.splitlines())
 
 
 def samples_and_traversals(dataset: Dataset, *, seed: int = 0, n_columns: int = 15) -> Image.Image:
@@ -94,28 +109,6 @@ def _curve(signal: Tensor) -> Pixels:
         picture[int(joined.min()) : int(joined.max()) + 1, column] = 30
         before = joined[-1:]
     return picture
-
-
-def reconstructions_and_traversals(
-    model: Autoencoder, dataset: Dataset, *, seed: int = 0, n_columns: int = 12
-) -> Image.Image:
-    """Random images above their reconstructions, then one row per code in which it alone runs from -2 to 2.
-
-    Codes come in the order of their spread over the random images, the widest first; the others stay at those of the
-    last image shown.
-    """
-    index = torch.randint(len(dataset), (256,), generator=Generator().manual_seed(seed))
-    pixels = dataset.images(index)
-    with torch.no_grad():
-        codes = model(to_images(pixels))
-        rebuilt = to_pixels(model.decode(codes[:n_columns]))
-        rows = [("images", pixels[:n_columns]), ("reconstructions", rebuilt)]
-        spread = codes.std(0)
-        for code in spread.argsort(descending=True).tolist():
-            moved = codes[n_columns - 1].repeat(n_columns, 1)
-            moved[:, code] = torch.linspace(-2, 2, n_columns)
-            rows.append((f"code {code} (std {spread[code]:.2f})", to_pixels(model.decode(moved))))
-    return sheet(rows)
 
 
 def save_png(image: Image.Image, path: str | Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -62,8 +62,13 @@ def _read(name: str, value: Any, kind: type) -> Any:
         raise UsageError(f"{name} is {noun}; got {value!r}.") from None
 
 
-def check_numbers(config: Any, prefix: str = "") -> None:
+def check_numbers(config: Any, prefix: str = "", may_be_zero: Collection[str] = ()) -> None:
     """Check a settings dataclass, from its `__post_init__`: whole numbers from 1 on, others finite and not negative.
+
+    Args:
+        config: the dataclass.
+        prefix: of the names in messages.
+        may_be_zero: fields with whole numbers from 0 on.
 
     Raises:
         UsageError: a number is neither.
@@ -72,6 +77,7 @@ def check_numbers(config: Any, prefix: str = "") -> None:
         value = getattr(config, field.name)
         if isinstance(value, int | float) and not isinstance(value, bool):
             is_whole = isinstance(field.default, int)
-            if not math.isfinite(value) or value < (1 if is_whole else 0):
-                wanted = "at least 1" if is_whole else "finite and not negative"
+            least = 1 if is_whole and field.name not in may_be_zero else 0
+            if not math.isfinite(value) or value < least:
+                wanted = f"at least {least}" if is_whole else "finite and not negative"
                 raise UsageError(f"{prefix}{field.name} must be {wanted}; got {value}.")

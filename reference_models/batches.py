@@ -21,8 +21,8 @@ Batch = tuple[Pixels, dict[str, Tensor], Tensor]
 
 
 class Batches(Iterator[Batch]):
-    """Pixels uint8 (n, h, w, c) of images drawn uniformly with replacement, the model's random numbers for them, and
-    the generator's state behind both.
+    """Pixels uint8 (n, h, w, c) of images drawn uniformly with replacement, the model's random numbers for them and
+    what it knows of them, and the generator's state behind both.
 
     All processes draw the same batch, and each serves its own rows. Where images come from files and go to a GPU, a
     thread serves the next ones meanwhile; what it drew ahead is not in the state, so stopping loses nothing.
@@ -31,7 +31,7 @@ class Batches(Iterator[Batch]):
     def __init__(
         self, dataset: Dataset, model: Any, batch_size: int, generator: Generator, device: torch.device
     ) -> None:
-        self._dataset, self._model, self._size = dataset, model, batch_size
+        self.dataset, self._model, self._size = dataset, model, batch_size
         self._generator, self._device = generator, device
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
         self._is_closed = threading.Event()
@@ -57,10 +57,11 @@ class Batches(Iterator[Batch]):
             self._thread.join(0.05)
 
     def _draw(self) -> Batch:
-        index = torch.randint(len(self._dataset), (self._size,), generator=self._generator)
+        index = torch.randint(len(self.dataset), (self._size,), generator=self._generator)
         drawn = self._model.draw(self._size, self._generator)
-        pixels = serve(self._dataset, own_rows(index), self._device)
+        pixels = serve(self.dataset, own_rows(index), self._device)
         rows = {name: own_rows(values).to(self._device, non_blocking=True) for name, values in drawn.items()}
+        rows |= self._model.look_up(own_rows(index))
         return pixels, rows, self._generator.get_state()
 
     def _serve_ahead(self) -> None:

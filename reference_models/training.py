@@ -1,7 +1,7 @@
 """The one training loop: typed config, exact resume, several processes, whatever precision the device has.
 
-A model brings `draw(n, generator)`, the random numbers of a step, `losses(images, drawn, step)`, of which `loss` is
-what is minimised, and `parameter_groups()` for Adam. Everything else is here.
+A model is a `Trainable`: it brings `draw(n, generator)`, the random numbers of a step, and `losses(images, drawn,
+step)`, of which `loss` is what is minimised. Everything else is here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -39,19 +39,23 @@ class TrainConfig:
 
     steps: int = 300_000  # optimiser steps
     batch_size: int = 64  # images a step, of all processes together
-    learning_rate: float = 1e-4  # of Adam, constant
-    beta1: float = 0.9  # of Adam: decay of the mean gradient
-    beta2: float = 0.999  # of Adam: decay of the mean square
+    learning_rate: float = 1e-4  # of AdamW, constant after the warm-up
+    warmup_steps: int = 0  # over which the learning rate grows from a millionth of itself, linearly
+    beta1: float = 0.9  # of AdamW: decay of the mean gradient
+    beta2: float = 0.999  # of AdamW: decay of the mean square
+    weight_decay: float = 0.0  # of AdamW, which is Adam without it
     accumulate: int = 1  # parts that a batch is computed in, for want of memory; what couples images sees a part
     precision: str = "float32"  # or bfloat16, of the forward pass
     compile: bool = False  # by torch.compile
-    ema: float = 0.0  # decay a step of the averaged weights that are kept in place of the last; 0 for none
+    ema: float = 0.0  # decay a step of the averaged weights that are kept in place of the last, less at first; 0: none
     n_channels: int = 3  # of the images; the data set decides
     n_images: int = 0  # of the data set, which decides
     n_codes: int = 10  # dimensions of the code
 
+    may_be_zero: ClassVar[frozenset[str]] = frozenset({"warmup_steps", "n_images"})
+
     def __post_init__(self) -> None:
-        check_numbers(dataclasses.replace(self, n_images=1) if not self.n_images else self)
+        check_numbers(self, may_be_zero=self.may_be_zero)
         if not self.learning_rate:
             raise UsageError("learning_rate must be above 0.")
         for name in ("beta1", "beta2", "ema"):
@@ -114,7 +118,7 @@ def train(
             if not run.begin(resume):
                 return run.checkpoint
             model.to(where, memory_format=torch.channels_last)  # convolutions take two thirds of the time on a CPU
-            _Loop(run, model, config, dataset, where, progress and distributed.rank() == 0).go(stopping)
+            Loop(run, model, config, dataset, where, progress and distributed.rank() == 0).go(stopping)
             stopping.at_once("stopped after the last step, before the run was scored")
             if distributed.rank() == 0:
                 finish(run, model.cpu(), dataset, str(where), score)
@@ -137,7 +141,13 @@ def build(name: str, config: TrainConfig, dataset: Dataset, train_seed: int) -> 
     config = dataclasses.replace(config, n_channels=n_channels, n_images=len(dataset))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(train_seed)
-        return registry.models()[name].build(config), config
+        entry = registry.models()[name]
+        model: Any = entry.build(config)
+        found, tensors = model.taken_over(dataset)
+        if found != config:
+            model, config = entry.build(found), found
+        model.load_state_dict(tensors, strict=False)
+    return model, config
 
 
 class _Losses(nn.Module):
@@ -153,7 +163,7 @@ class _Losses(nn.Module):
         return terms
 
 
-class _Loop:
+class Loop:
     """Steps from where the run stands to its end."""
 
     def __init__(
@@ -161,12 +171,18 @@ class _Loop:
     ) -> None:
         self.run, self.model, self.config, self.device, self.progress = run, model, config, device, progress
         betas = (config.beta1, config.beta2)
-        self.optimiser = torch.optim.Adam(model.parameter_groups(), lr=config.learning_rate, betas=betas)
-        self.average = None if not config.ema else {k: v.detach().clone() for k, v in model.state_dict().items()}
+        decay = config.weight_decay
+        self.optimiser = torch.optim.AdamW(
+            model.parameter_groups(), lr=config.learning_rate, betas=betas, weight_decay=decay
+        )
+        self.rates = [group["lr"] for group in self.optimiser.param_groups]
+        self.average = {name: value.clone() for name, value in self._averaged().items()}
         self.generator = Generator().manual_seed(run.train_seed)
+        self.generator_state = self.generator.get_state()
         self.step = 0
         if (state := run.state()) is not None:
             self._restore(state)
+        model.prepare(dataset, device)
         losses: nn.Module = _Losses(model)
         if config.compile:
             losses.compile()
@@ -180,6 +196,8 @@ class _Loop:
         """Train to the end, or until a signal stops it."""
         config, model = self.config, self.model
         model.train()
+        if model.frozen and not self.step:
+            self._save()  # what was taken over may not be there any more when the run is gone on with
         bar = tqdm(
             total=config.steps, initial=self.step, desc=f"train {self.run.name}", unit="step", disable=not self.progress
         )
@@ -190,7 +208,7 @@ class _Loop:
                 with watch.waiting():
                     pixels, drawn, after = next(self.batches)
                 self._seed()
-                terms = self._step(pixels, drawn)
+                terms = self.take(pixels, drawn)
                 self.generator_state = after
                 self.step += 1
                 bar.update()
@@ -203,10 +221,10 @@ class _Loop:
                 if self.run.is_due():
                     self._save()
             self._save()
-        if self.average is not None:
-            model.load_state_dict(self.average)
+        model.load_state_dict(self.average, strict=False)
+        model.conclude(self.batches.dataset, self.device)
 
-    def _step(self, pixels: Pixels, drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def take(self, pixels: Pixels, drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One step of the optimiser; the terms of the loss, means over all parts and processes."""
         config, n_parts = self.config, self.config.accumulate
         self.optimiser.zero_grad(set_to_none=True)
@@ -222,14 +240,29 @@ class _Loop:
         total = distributed.averaged(total)
         bad = ~torch.isfinite(total["loss"])
         self.first_bad = torch.where(bad & (self.first_bad < 0), self.step + 1, self.first_bad)
+        self._warm_up()
         self.optimiser.step()
-        if self.average is not None:
-            for name, value in self.model.state_dict().items():
-                if value.is_floating_point():
-                    self.average[name].lerp_(value, 1 - config.ema)
-                else:  # a count
-                    self.average[name].copy_(value)
+        decay = min(config.ema, (1 + self.step) / (10 + self.step))
+        for name, value in self._averaged().items():
+            self.average[name].lerp_(value, 1 - decay)
         return total
+
+    def _averaged(self) -> dict[str, Tensor]:
+        """The weights that are averaged, as they are now; none without `ema`."""
+        if not self.config.ema:
+            return {}
+        return {
+            name: value
+            for name, value in self.model.state_dict().items()
+            if name.startswith(self.model.averaged) and value.is_floating_point()
+        }
+
+    def _warm_up(self) -> None:
+        if not self.config.warmup_steps:
+            return
+        share = max(1e-6, min(1.0, self.step / self.config.warmup_steps))
+        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * share
 
     def _apart(self) -> contextlib.AbstractContextManager[None]:
         """Where gradients are not exchanged yet, as more of them come."""
@@ -273,5 +306,4 @@ class _Loop:
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"].cpu())
         self.generator_state = state["generator"].cpu()
-        average = state["average"]
-        self.average = None if average is None else {name: value.to(self.device) for name, value in average.items()}
+        self.average = {name: value.to(self.device) for name, value in (state["average"] or {}).items()}

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from disbench.registry import CheckpointEntry, ModelEntry
 from reference_models.networks import ConvEncoder, DeconvDecoder
 from reference_models.objectives import bernoulli_nll, full_precision, kl_to_standard_normal
+from reference_models.trainable import Trainable
 from reference_models.training import TrainConfig, train
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -34,8 +35,11 @@ class Posterior(NamedTuple):
     codes: Tensor
 
 
-class Vae(nn.Module):
-    """Called with Images (n, c, 64, 64) it returns Codes (n, d); `decode` goes back, `generate` makes new ones."""
+class Vae(Trainable):
+    """Called with Images (n, c, 64, 64) it returns Codes (n, d); `decode` goes back, `generate` makes new ones.
+
+    Losses are in nats: `loss`, `reconstruction`, `kl`, and what else the model has.
+    """
 
     generated_from = "codes drawn from the prior N(0, 1)"
 
@@ -61,23 +65,6 @@ class Vae(nn.Module):
     def draw(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
         """The random numbers of one step for n images, on the CPU: `noise` (n, d), standard normal."""
         return {"noise": torch.randn(n, self.config.n_codes, generator=generator)}
-
-    def losses(self, images: Tensor, drawn: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
-        """Loss terms, 0-d, means over the batch, in nats.
-
-        Args:
-            images: (n, c, 64, 64) in [0, 1].
-            drawn: what `draw` returned for them.
-            step: of the optimiser, from 0.
-
-        Returns:
-            `loss`, which is minimised, `reconstruction`, `kl`, and what else the model has.
-        """
-        raise NotImplementedError
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """All parameters, for one Adam, with settings of their own where they differ from the Config's."""
-        return [{"params": list(self.parameters())}]
 
     def posterior(self, images: Tensor, noise: Tensor) -> Posterior:
         """q(code | image), and the samples that the noise (n, d) makes."""

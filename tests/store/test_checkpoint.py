@@ -39,6 +39,39 @@ def test_a_run_folder_stands_for_its_checkpoint(tmp_path: Path) -> None:
     assert load_model(tmp_path).name == tmp_path.name
 
 
+@pytest.mark.filterwarnings("ignore")  # of torch, about TorchScript
+def test_another_method_of_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: TinyDataset) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "some:run"
+    run.mkdir()
+    save(a_checkpoint(), run / "ckpt.pt")
+    whole = load_model(run)
+    images = torch.rand(2, 3, 64, 64)
+    monkeypatch.setattr(type(whole.module), "halves", lambda self, x: self(x).unflatten(1, (2, 5)), raising=False)
+    assert load_model("some:run").name == "some:run"
+    hashes = {whole.content_hash}
+    for source in ("some:run:halves", f"{run / 'ckpt.pt'}:halves"):
+        model = load_model(source)
+        assert model.name == "some:run:halves"
+        assert (model.decode, model.generate, model.train) == (None, None, whole.train)
+        with model.ready(torch.device("cpu")), whole.ready(torch.device("cpu")):
+            assert torch.equal(model(images).flatten(1), whole(images))
+        hashes.add(model.content_hash)
+    assert len(hashes) == 2
+    torch.jit.script(torch.nn.Linear(2, 2)).save("archive.pt")
+    (tmp_path / "runs/begun").mkdir(parents=True)
+    for source, sentence in (
+        ("some:run:halfs", "has no method 'halfs'; did you mean 'halves'"),
+        ("some:run:_call_impl", "has no method '_call_impl'; known: "),
+        ("some:run:parameters", "has no method 'parameters'"),
+        ("archive.pt:halves", "is an archive, of which 'halves' cannot be taken"),
+        ("runs/begun:halves", "whose method 'halves' could be scored: has its training finished"),
+        ("runs/none:halves", "whose method 'halves' could be scored: there is no runs/none"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            load_model(source)
+
+
 class Hostile:
     def __reduce__(self) -> tuple:
         return os.system, ("touch executed",)

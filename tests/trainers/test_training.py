@@ -46,7 +46,9 @@ def test_train_writes_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture
     assert checkpoint.train["command"].startswith("disbench train beta_vae --dataset rooms3d")
     assert all(value.dtype == torch.float16 for value in checkpoint.state_dict.values())
     with Image.open(run / "reconstructions.png") as picture:
-        assert picture.size == (150 + 12 * 66, 12 * 66)
+        assert picture.size == (150 + 12 * 66, 2 * 66)
+    with Image.open(run / "traversals.png") as picture:
+        assert picture.size == (150 + 11 * 66, 11 * 66)
     with Image.open(run / "samples.png") as picture:
         assert picture.size == (150 + 12 * 66, 4 * 66)
     (record,) = records.read(run / "score.jsonl")
