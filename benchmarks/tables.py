@@ -12,9 +12,11 @@ from tabulate import tabulate
 
 from disbench import registry
 from disbench.protocols import PROTOCOLS
+from disbench.settings import override
 from disbench.sources import sizes
 
 ROOT = Path(__file__).parent.parent
+ENCDIFF = ("encdiff-code", "encdiff-paper")
 
 
 def replace_table(page: Path, name: str, table: str) -> None:
@@ -108,10 +110,24 @@ def _sentence(text: str) -> str:
     )
 
 
+def encdiff_presets() -> str:
+    """What EncDiff's two full presets say of each setting that either changes, or that the papers name."""
+    entry = registry.models()["encdiff"]
+    configs = [override(entry.config(), entry.presets[name]) for name in ENCDIFF]
+    named = ("n_codes", "ema", "weight_decay", "beta1", "beta2", "conditioning", "tokens", "space", "width", "heads")
+    rows = []
+    for field in dataclasses.fields(configs[0]):
+        values = [_shown(getattr(config, field.name)) for config in configs]
+        if field.name in named or values[0] != values[1]:
+            rows.append((f"`{field.name}`", *values))
+    return tabulate(rows, ("setting", *(f"`{name}`" for name in ENCDIFF)), tablefmt="github", disable_numparse=True)
+
+
 TABLES = {
     "values": (ROOT / "docs" / "metrics.md", values_table),
     "protocols": (ROOT / "docs" / "metrics.md", protocols_table),
     "data sets": (ROOT / "README.md", datasets_table),
+    "encdiff presets": (ROOT / "docs" / "diffusion.md", encdiff_presets),
     "data sets in full": (ROOT / "docs" / "datasets.md", datasets_in_full),
 }
 

@@ -1,6 +1,5 @@
 """The training loop: exact resume, what signals and kills leave behind, several processes."""
 
-import dataclasses
 import json
 import multiprocessing
 import os
@@ -23,6 +22,7 @@ from disbench.cli import main
 from disbench.errors import Stopped
 from disbench.files import claimed
 from disbench.registry import load_dataset
+from disbench.settings import override
 from reference_models import runs, training
 from reference_models.stopping import Stopping
 from reference_models.training import train
@@ -31,13 +31,40 @@ SMALL = {"batch_size": 4, "steps": 4}
 MODELS = [name for name, entry in registry.models().items() if entry.train is train]
 
 
+STARTED_FROM = {"ldm": "vq", "encdiff": "vq", "disdiff": "ldm"}  # what has to be trained before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def trained_before(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("before")
+    for name in ("vq", "ldm"):
+        STARTS[name] = str(trained_path(name, folder / name, config_of(name, steps=1)))
+
+
+STARTS: dict[str, str] = {}
+
+
 def config_of(name: str, **changes: Any) -> Any:
-    return dataclasses.replace(registry.models()[name].config(), **{**SMALL, **changes})
+    """A model's config, small, and with what it starts from."""
+    entry = registry.models()[name]
+    return override(entry.config(), {**entry.presets.get("tiny", {}), **SMALL, **start_of(name), **changes})
+
+
+def start_of(name: str) -> dict[str, str]:
+    before = STARTED_FROM.get(name)
+    return {} if before is None else {"first_stage" if before == "vq" else "ldm": STARTS[before]}
+
+
+def start_of_all() -> dict[str, dict[str, str]]:
+    return {name: start_of(name) for name in MODELS}
 
 
 def trained(name: str, out: Path, config: Any, **options: Any) -> checkpoint.Checkpoint:
-    path = train(name, config, load_dataset("xysquares"), train_seed=3, out=out, progress=False, score=None, **options)
-    return checkpoint.load(path)
+    return checkpoint.load(trained_path(name, out, config, **options))
+
+
+def trained_path(name: str, out: Path, config: Any, **options: Any) -> Path:
+    return train(name, config, load_dataset("xysquares"), train_seed=3, out=out, progress=False, score=None, **options)
 
 
 class InterruptedRun(Exception):  # noqa: N818
@@ -280,17 +307,21 @@ def test_compiled_losses_are_the_same(tmp_path: Path) -> None:
 
 
 TWO_PROCESSES = """
-import dataclasses, pathlib, sys
+import json, os, pathlib, sys
 import torch
 from disbench import registry
 from disbench.registry import load_dataset
+from disbench.settings import override
 from reference_models import distributed, training
 torch.set_num_threads(1)
 training.STATS_EVERY = 1
+START = json.loads(os.environ["START"])
 dataset = load_dataset("xysquares")
 with distributed.processes(torch.device("cpu")):
     for name in sys.argv[2:]:
-        config = dataclasses.replace(registry.models()[name].config(), batch_size=8, steps=4)
+        entry = registry.models()[name]
+        small = {**entry.presets.get("tiny", {}), "batch_size": 8, "steps": 4}
+        config = override(entry.config(), {**small, **START.get(name, {})})
         out = pathlib.Path(sys.argv[1]) / name
         training.train(name, config, dataset, train_seed=3, out=out, progress=False, score=None)
 """
@@ -302,7 +333,7 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for out, launcher in {"one": [sys.executable], "two": torchrun}.items():
         words = [*launcher, str(tmp_path / "program.py"), str(tmp_path / out), *MODELS]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "START": json.dumps(start_of_all())}
         done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=300)
         assert done.returncode == 0, done.stderr[-3_000:]
     for name in MODELS:

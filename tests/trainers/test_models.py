@@ -53,7 +53,9 @@ def test_the_family_is_registered() -> None:
 @pytest.mark.parametrize("name", TRAINED)
 def test_presets_and_sweep_are_of_fields_of_the_config(name: str) -> None:
     entry = models()[name]
-    assert {"paper", "gpu-hour", "cpu-minutes"} <= entry.presets.keys()
+    assert "paper" in entry.presets
+    if name in FAMILY:
+        assert {"gpu-hour", "cpu-minutes"} <= entry.presets.keys()
     for preset in entry.presets.values():
         changed = override(entry.config(), preset)
         assert dataclasses.asdict(changed) == dataclasses.asdict(entry.config()) | dict(preset)
@@ -131,7 +133,7 @@ def test_codes_and_back(name: str, n_channels: int) -> None:
     assert model.generated_from == "codes drawn from the prior N(0, 1)"
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", FAMILY)
 def test_losses_are_finite_numbers_that_the_draw_determines(name: str) -> None:
     model, images = built(name, n_images=N_IMAGES), images_of(8)
     drawn = drawn_for(model, 8)
@@ -147,7 +149,7 @@ def test_losses_are_finite_numbers_that_the_draw_determines(name: str) -> None:
     assert not torch.equal(first["loss"], third["loss"])
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", FAMILY)
 def test_every_parameter_is_given_to_adam_once(name: str) -> None:
     model = built(name)
     given = [id(parameter) for group in model.parameter_groups() for parameter in group["params"]]

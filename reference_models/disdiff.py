@@ -1,0 +1,170 @@
+"""DisDiff: Yang et al. 2023, "DisDiff: Unsupervised Disentanglement of Diffusion Probabilistic Models".
+
+arXiv 2301.13721, as released: a frozen unconditional denoiser (`ldm`), an encoder to units, and a branch that gives for
+each unit what it adds to the predicted noise.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from disbench.errors import UsageError, did_you_mean
+from disbench.registry import ModelEntry
+from disbench.types import Dataset
+from reference_models.diffusion.conditioned import Diffusion, DiffusionConfig
+from reference_models.diffusion.encoders import Encoder4
+from reference_models.diffusion.latents import trained_before
+from reference_models.diffusion.shift import ShiftBranch
+from reference_models.objectives import full_precision
+from reference_models.training import train
+
+Weighting = Literal["latent", "image"]
+TAKEN_OVER = (  # fields of the config that the ldm decides
+    "space", "first_stage", "first_stage_width", "codebook_size", "first_stage_hash", "width", "heads", "schedule",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Config(DiffusionConfig):
+    """DisDiff as released, with the weight that its README asks for.
+
+    Where the first stage and the denoiser come from is one path: of a trained `ldm`.
+    """
+
+    ldm: str = ""  # path of a trained ldm; the hash of its content once it is known
+    n_codes: int = 6  # units
+    unit_width: int = 32  # numbers per unit
+    encoder_width: int = 128  # channels of the encoder
+    disentangling_weight: float = 0.05  # of the invariant and the variant loss
+    weighted_by: str = "latent"  # latent | image: where it is measured how much a unit changes, which weighs an image
+    ema: float = 0.9999  # decay a step of the averaged branch, less at first
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weighted_by not in get_args(Weighting):
+            near = did_you_mean(self.weighted_by, get_args(Weighting))
+            raise UsageError(f"there is no weighted_by={self.weighted_by}; {near}")
+
+
+class DisDiff(Diffusion):
+    """Called with Images it returns the units (n, units, width)."""
+
+    config: Config
+    frozen = ("space", "denoiser")
+    averaged = ("branch.",)
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.encoder = Encoder4(config.n_channels, config.n_codes * config.unit_width, config.encoder_width)
+        self.branch = ShiftBranch(
+            self.space.shape[0], config.widths, n_units=config.n_codes, unit_width=config.unit_width, heads=config.heads
+        )
+
+    def taken_over(self, dataset: Dataset) -> tuple[Any, dict[str, Tensor]]:
+        """The trained ldm that the config names by its path, with its first stage."""
+        if len(self.config.ldm) == 16 and not Path(self.config.ldm).exists():  # the hash of one that was found
+            return self.config, {}
+        name = dataset.spec.name
+        train_one = f"train one with: disbench train ldm --dataset {name} --set first_stage=..."
+        name_it = f"; and name it by --set ldm=runs/ldm-{name}-seed0."
+        found = trained_before(self.config.ldm, ("ldm",), dataset, "what DisDiff starts from", train_one, name_it)
+        decided = {name: found.config[name] for name in TAKEN_OVER}
+        tensors = {k: v.float() if v.is_floating_point() else v for k, v in found.state_dict.items()}
+        return dataclasses.replace(self.config, **decided, ldm=found.content_hash[:16]), tensors
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Tokens: the units (n, units, width)."""
+        units: Tensor = self.encoder(2 * images - 1)
+        return units.unflatten(1, (self.config.n_codes, self.config.unit_width))
+
+    def draw(self, n: int, generator: Generator) -> dict[str, Tensor]:
+        """As in any diffusion, and `unit` (n,), uniform: the one that is told from the others."""
+        return super().draw(n, generator) | {"unit": torch.randint(self.config.n_codes, (n,), generator=generator)}
+
+    def losses(self, images: Tensor, drawn: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:  # noqa: ARG002
+        """`loss` = `noise`, the distance of the predicted noise, + `disentangling`, weighted by image.
+
+        `invariant` and `variant` are its parts before weighting, means over the batch.
+        """
+        timesteps, unit = drawn["timesteps"], drawn["unit"]
+        noisy, units = self.noisy(images, drawn), self(images)
+        before, shifts = (full_precision(found) for found in self.predicted(noisy, timesteps, units))
+        weight = self.schedule.shift_in_training(timesteps).view(-1, 1, 1, 1)
+        terms = {"noise": self.distance(before + weight * shifts.sum(1), drawn["noise"])}
+
+        rows = torch.arange(len(unit), device=unit.device)
+        weight = self.schedule.shift_in_sampling(timesteps).view(-1, 1, 1, 1)
+        clean = self.schedule.predicted_clean(noisy, before, timesteps)
+        moved = self.schedule.predicted_clean(noisy, before + weight * shifts[rows, unit], timesteps)
+        invariant, variant, change = self._told_apart(clean, moved, units.detach(), unit)
+        disentangling = (self.config.disentangling_weight * change * (invariant + variant)).mean()
+        loss = terms["noise"] + disentangling
+        return {
+            "loss": loss, **terms, "disentangling": disentangling,
+            "invariant": invariant.mean(), "variant": variant.mean(),
+        }  # fmt: skip
+
+    def predicted(self, noisy: Tensor, timesteps: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
+        """The frozen denoiser's noise (n, ...), without gradient, and each unit's shift of it (n, units, ...)."""
+        with torch.no_grad():
+            embedding = self.denoiser.embedding(timesteps)
+            features = self.denoiser.encode(noisy, embedding)
+            before = self.denoiser.decode(features, embedding)
+        return before, self.branch(features, embedding, units)
+
+    def _told_apart(self, clean: Tensor, moved: Tensor, units: Tensor, unit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Invariant and variant loss, and the mean squared change, of each image (n,).
+
+        Args:
+            clean: latents predicted by the frozen denoiser.
+            moved: the same, shifted by one unit.
+            units: of the images, without gradient.
+            unit: which one shifted (n,).
+        """
+        judge = copy.deepcopy(self.encoder).requires_grad_(False).eval()
+        images, moved_images = (self.space.pictures(latents) for latents in (clean, moved))
+        found, found_moved = (judge(x).view_as(units) for x in (images, moved_images))
+        from_before, from_moved = (found - units).norm(dim=2), (found_moved - units).norm(dim=2)
+        invariant = F.cross_entropy((found - found_moved).norm(dim=2), unit, reduction="none")
+        variant = F.cross_entropy(from_before - from_moved, unit, reduction="none")
+        pair = (clean, moved) if self.config.weighted_by == "latent" else (images, moved_images)
+        return invariant, variant, (pair[0] - pair[1]).square().flatten(1).mean(1).detach()
+
+    def denoise(self, units: Tensor) -> Any:
+        """What predicts the noise given units: (noisy, timesteps) -> noise."""
+
+        def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
+            before, shifts = self.predicted(noisy, timesteps, units)
+            return before + self.schedule.shift_in_sampling(timesteps).view(-1, 1, 1, 1) * shifts.sum(1)
+
+        return predict
+
+    def decode(self, units: Tensor) -> Tensor:
+        """Images in [0, 1] of units, as `forward` returns them; all noise is the same in every row."""
+        return self.sample(self.denoise(units), self.starts(1).expand(len(units), -1, -1, -1), alike=True)
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "paper": {},
+    "gpu-minutes": {"steps": 3_000, "warmup_steps": 500, "sampling_steps": 50, "eta": 0.0},
+    "tiny": {
+        "steps": 40, "warmup_steps": 5, "batch_size": 8, "learning_rate": 1e-3, "encoder_width": 8,
+        "sampling_steps": 4, "eta": 0.0,
+    },
+}  # fmt: skip
+
+MODELS = {
+    "disdiff": ModelEntry(
+        "DisDiff (Yang et al. 2023): units whose shifts of a frozen denoiser's noise can be told apart",
+        Config, DisDiff, train, PRESETS,
+    )
+}  # fmt: skip
