@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from disbench.errors import Stopped, UsageError
@@ -32,6 +33,7 @@ examples:
 """
 
 _MANY = "*?"
+_RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")  # of seeds
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +46,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--seeds",
         metavar="N",
-        help="so many train seeds, from 0 on; or a list of them, as 0,3,5 (default: the study's)",
+        help="so many train seeds, from 0 on; or a list of them, as 0,3,5 or 0-14 (default: the study's)",
     )
     what.add_argument("--values", type=int, metavar="N", help="only the first N values that each model sweeps")
     what.add_argument("--preset", metavar="NAME", help="changes that each model has for its config, as cpu-minutes")
@@ -76,7 +78,8 @@ def add_workers(parser: argparse.ArgumentParser, remark: str = "") -> None:
     group.add_argument("--threads", type=int, metavar="N", help="of each job (default: 1)")
 
 
-def _workers(arguments: argparse.Namespace) -> Workers:
+def workers_of(arguments: argparse.Namespace) -> Workers:
+    """What those options ask for."""
     from disbench.jobs import Workers
 
     threads = 1 if arguments.threads is None else arguments.threads
@@ -92,51 +95,54 @@ def _study(arguments: argparse.Namespace) -> int:
         raise UsageError("--records keeps what --score computes; name a protocol with --score.")
     grid: dict[str, Any] = {
         "models": _names(arguments.models),
-        "seeds": _seeds(arguments.seeds),
+        "seeds": parse_seeds(arguments.seeds),
         "preset": arguments.preset,
         "settings": parse_pairs(arguments.set),
         "n_values": arguments.values,
         "out": arguments.out,
     }
-    workers = _workers(arguments)
+    workers = workers_of(arguments)
     if arguments.dry_run:
         runs = plan_study(arguments.name, arguments.dataset, **grid)
         print(overview([(run, run.state) for run in runs], ("finished", "begun", "to train")))
         return 0
-    try:
-        with redirect_stdout(sys.stderr):  # what a model prints is no data of ours
-            result = run_study(
-                arguments.name,
-                arguments.dataset,
-                data_dir=arguments.data_dir,
-                workers=workers,
-                device=arguments.device,
-                score=arguments.score,
-                records=arguments.records,
-                command=arguments.command,
-                progress=True,
-                **grid,
-            )
-    except Stopped as stopped:
-        raise Stopped(_how_to_go_on(arguments), stopped.signal) from stopped
-    except BaseException as error:
-        if not isinstance(error, Exception):  # Ctrl-C, or SIGTERM
-            print(f"disbench: {_how_to_go_on(arguments)}", file=sys.stderr)
-        raise
+    with saying_how_to_go_on(arguments), redirect_stdout(sys.stderr):  # what a model prints is no data of ours
+        result = run_study(
+            arguments.name,
+            arguments.dataset,
+            data_dir=arguments.data_dir,
+            workers=workers,
+            device=arguments.device,
+            score=arguments.score,
+            records=arguments.records,
+            command=arguments.command,
+            progress=True,
+            **grid,
+        )
     print(result)
     for found in result.runs:
         if found.undefined:
             print(f"disbench: {found.run.folder.name}: no value for {', '.join(found.undefined)}.", file=sys.stderr)
     failed = [(found.run.folder.name, found.reason, found.trace) for found in result.runs if found.status == "failed"]
-    _list_failures(failed, "run", arguments)
+    list_failures(failed, "run", arguments)
     return 0 if result.complete else 1
 
 
-def _how_to_go_on(arguments: argparse.Namespace) -> str:
-    return f"stopped; what is trained is kept. Go on with: {arguments.command}"
+@contextmanager
+def saying_how_to_go_on(arguments: argparse.Namespace) -> Iterator[None]:
+    """Where a signal stops what is inside, the message is what to type."""
+    go_on = f"stopped; what is trained is kept. Go on with: {arguments.command}"
+    try:
+        yield
+    except Stopped as stopped:
+        raise Stopped(go_on, stopped.signal) from stopped
+    except BaseException as error:
+        if not isinstance(error, Exception):  # Ctrl-C, or SIGTERM
+            print(f"disbench: {go_on}", file=sys.stderr)
+        raise
 
 
-def _list_failures(failed: Sequence[tuple[str, str, str]], noun: str, arguments: argparse.Namespace) -> None:
+def list_failures(failed: Sequence[tuple[str, str, str]], noun: str, arguments: argparse.Namespace) -> None:
     """Name, reason and traceback of each, on stderr."""
     if failed:
         print(f"disbench: {len(failed)} {noun}{'s' * (len(failed) > 1)} failed:", file=sys.stderr)
@@ -149,14 +155,27 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _seeds(text: str | None) -> int | list[int] | None:
-    """`3` -> 3, so many; `0,3,5` or `3,` -> these."""
+def parse_seeds(text: str | None) -> int | list[int] | None:
+    """`3` -> 3, so many; `0,3,5`, `3,` or `0-14` -> these."""
     if text is None:
         return None
     try:
-        return [int(part) for part in text.split(",") if part.strip()] if "," in text else int(text)
+        if "," not in text and not _RANGE.fullmatch(text.strip()):
+            return int(text)
+        return [seed for part in text.split(",") if part.strip() for seed in _seeds_of_part(part.strip())]
     except ValueError:
-        raise UsageError(f"--seeds is a number of seeds, as 3, or a list of them, as 0,3,5; got {text!r}.") from None
+        raise UsageError(
+            f"--seeds is a number of seeds, as 3, or a list of them, as 0,3,5 or 0-14; got {text!r}."
+        ) from None
+
+
+def _seeds_of_part(part: str) -> Iterable[int]:
+    if found := _RANGE.fullmatch(part):
+        first, last = map(int, found.groups())
+        if last < first:
+            raise ValueError("a range that falls")
+        return range(first, last + 1)
+    return (int(part),)
 
 
 def is_pattern(model: str) -> bool:
@@ -196,7 +215,7 @@ def score_many(arguments: argparse.Namespace, common: Mapping[str, Any], of_mode
             arguments.dataset,
             partial(evaluate, **told),
             data_dir=arguments.data_dir,
-            workers=_workers(arguments),
+            workers=workers_of(arguments),
             progress=True,
         )
     reports = [(path, found) for path, found in zip(paths, outcomes, strict=True) if not isinstance(found, Failure)]
@@ -205,7 +224,7 @@ def score_many(arguments: argparse.Namespace, common: Mapping[str, Any], of_mode
         print("\n".join(found.to_json() for _, found in reports) if arguments.json else _table(reports))
     if not arguments.json:
         _remark(reports)
-    _list_failures(failed, "model", arguments)
+    list_failures(failed, "model", arguments)
     return 0 if not failed and all(found.complete for _, found in reports) else 1
 
 

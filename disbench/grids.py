@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -49,6 +49,7 @@ class Run:
         train_seed: its seed.
         folder: where it is, or will be.
         dataset_hash: of the content of a data set that is the user's own: another may come under its name.
+        starts_from: folders of the runs that it starts from, by the field of its config that names each.
     """
 
     model: str
@@ -58,6 +59,12 @@ class Run:
     train_seed: int
     folder: Path
     dataset_hash: str = ""
+    starts_from: tuple[tuple[str, Path], ...] = ()
+
+    @property
+    def told(self) -> Any:
+        """The config as its trainer is given it; where the runs are that it starts from is no part of what it is."""
+        return dataclasses.replace(self.config, **{name: str(folder) for name, folder in self.starts_from})
 
     @property
     def setting(self) -> str:
@@ -139,8 +146,7 @@ def plan_study(
         raise UsageError(f"{name} has no model called {unknown[0]!r}; {did_you_mean(unknown[0], study.models)}")
     if n_values is not None and n_values < 1:
         raise UsageError(f"of the values at least 1 is needed; got {n_values}.")
-    label = registry.spec_of(dataset).name
-    content = "" if label in registry.datasets() else registry.load_dataset(dataset).content_hash
+    label, content = identity_of(dataset)
     folder = Path(out).resolve()
     variants = [
         (model, swept, config)
@@ -148,15 +154,26 @@ def plan_study(
         for swept, config in itertools.islice(_variants(model, preset, settings or {}), n_values)
     ]
     return [
-        Run(model, swept, config, label, seed, folder / _folder_name(model, label, swept, seed), content)
-        for seed in _seeds(seeds, study)
+        Run(model, swept, config, label, seed, folder / folder_name(model, label, swept, seed), content)
+        for seed in seeds_of(seeds, study.seeds)
         for model, swept, config in variants
     ]
 
 
-def _seeds(asked: int | Iterable[int] | None, study: Study) -> list[int]:
+def identity_of(dataset: str) -> tuple[str, str]:
+    """A data set's name, and the hash of its content if it is the user's own; it is not opened if it has a name."""
+    label = registry.spec_of(dataset).name
+    return label, "" if label in registry.datasets() else registry.load_dataset(dataset).content_hash
+
+
+def seeds_of(asked: int | Iterable[int] | None, by_default: Sequence[int]) -> list[int]:
+    """Train seeds: those that were asked for, so many from 0 on, or the usual ones.
+
+    Raises:
+        UsageError: there are none, or one is negative.
+    """
     if asked is None:
-        return list(study.seeds)
+        return list(by_default)
     seeds = list(range(asked)) if isinstance(asked, int) else list(dict.fromkeys(asked))
     if not seeds or min(seeds) < 0:
         raise UsageError("seeds are whole numbers from 0 on, at least one of them.")
@@ -167,9 +184,8 @@ def _variants(
     model: str, preset: str | None, settings: Mapping[str, Any]
 ) -> Iterator[tuple[tuple[tuple[str, Any], ...], Any]]:
     """Every combination of the values that a model sweeps, and its config with it."""
-    entry = registry.pick("kind of model", model, registry.models())
-    if entry.train is None:
-        raise UsageError(f"{model!r} cannot be trained here.")
+    trainer(model)
+    entry = registry.models()[model]
     if refused := sorted(entry.sweep.keys() & settings.keys()):
         raise UsageError(f"{refused[0]} of {model} is what the study sweeps; leave it out of the settings.")
     config = entry.config()
@@ -181,8 +197,25 @@ def _variants(
         yield tuple((key, getattr(swept, key)) for key in entry.sweep), swept
 
 
-def _folder_name(model: str, dataset: str, swept: tuple[tuple[str, Any], ...], seed: int) -> str:
-    parts = [model, dataset, *(f"{key}={short(value)}" for key, value in swept), f"seed{seed}"]
+def trainer(model: str) -> Callable[..., Path]:
+    """What trains a kind of model.
+
+    Raises:
+        UsageError: there is no such kind, or nothing trains it.
+    """
+    entry = registry.pick("kind of model", model, registry.models())
+    if entry.train is None:
+        raise UsageError(f"{model!r} cannot be trained here.")
+    return entry.train
+
+
+def folder_name(model: str, dataset: str, swept: tuple[tuple[str, Any], ...], seed: int) -> str:
+    """MODEL-DATASET-KEY=VALUE-seedS."""
+    return file_name(model, dataset, *(f"{key}={short(value)}" for key, value in swept), f"seed{seed}")
+
+
+def file_name(*parts: str) -> str:
+    """Parts joined by dashes; `_` for what has no place in the name of a file."""
     return "-".join(re.sub(r"[^\w.=+-]+", "_", part) for part in parts)
 
 

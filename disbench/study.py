@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from disbench import registry
 from disbench.errors import DisbenchError
 from disbench.files import exclusively
-from disbench.grids import Run, plan_study
+from disbench.grids import Run, plan_study, trainer
 from disbench.jobs import Failure, Workers, run_jobs
 from disbench.many import Source, with_bar
+from disbench.report import Report
 
 Status = Literal["trained", "there", "failed"]
 
@@ -68,8 +68,17 @@ class StudyResult:
         return overview(((result.run, result.status) for result in self.runs), ("trained", "there", "failed"))
 
 
-def overview(runs: Iterable[tuple[Run, str]], states: Sequence[str]) -> str:
-    """A table: for each model and value, the seeds, how many runs are in which state, and their folders."""
+def overview(
+    runs: Iterable[tuple[Run, str]], states: Sequence[str], more: Mapping[str, Callable[[list[Run]], str]] | None = None
+) -> str:
+    """A table: for each model and value, the seeds, how many runs are in which state, and their folders.
+
+    Args:
+        runs: each with its state.
+        states: that there are.
+        more: columns before the last: what is said of a row's runs, and of all of them.
+    """
+    more = more or {}
     from tabulate import tabulate
 
     groups: dict[tuple[str, str], list[tuple[Run, str]]] = {}
@@ -80,24 +89,46 @@ def overview(runs: Iterable[tuple[Run, str]], states: Sequence[str]) -> str:
         found = [state for _, state in members]
         counts = [found.count(state) for state in states]
         folder = members[0][0].folder
-        shown = os.path.relpath(folder.with_name(re.sub(r"seed\d+$", "seed*", folder.name)))
-        rows.append([model, setting, _range([run.train_seed for run, _ in members]), *counts, shown])
+        said = [say([run for run, _ in members]) for say in more.values()]
+        rows.append(
+            [model, setting, seed_range([run.train_seed for run, _ in members]), *counts, *said, folders(folder)]
+        )
     if len(rows) > 1:
         sums = [sum(row[3 + k] for row in rows) for k in range(len(states))]
-        rows.append(["all", "", "", *sums, ""])
-    align = ("left", "left", "left", *["right"] * len(states), "left")
-    return tabulate(rows, ["model", "setting", "seeds", *states, "folders"], disable_numparse=True, colalign=align)
+        everything = [run for members in groups.values() for run, _ in members]
+        rows.append(["all", "", "", *sums, *(say(everything) for say in more.values()), ""])
+    headers = ["model", "setting", "seeds", *states, *more, "folders"]
+    align = ("left", "left", "left", *["right"] * (len(states) + len(more)), "left")
+    return tabulate(rows, headers, disable_numparse=True, colalign=align)
 
 
-def _range(seeds: list[int]) -> str:
+def folders(one: Path) -> str:
+    """A run's folder as a pattern that stands for those of all seeds."""
+    return os.path.relpath(one.with_name(re.sub(r"seed\d+$", "seed*", one.name)))
+
+
+def seed_range(seeds: list[int]) -> str:
+    """`0 ... 4`, or `0, 3, 5`."""
     if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[0] + len(seeds))):
         return f"{seeds[0]} ... {seeds[-1]}"
     return ", ".join(map(str, seeds))
 
 
 @dataclass(frozen=True)
-class _Job:
-    """All that a worker needs to know for a run."""
+class Job:
+    """All that a worker needs to know for a run.
+
+    Args:
+        run: which.
+        train: what trains it.
+        source: what it is trained and scored on.
+        device: where; None for what the trainer, or the model, has.
+        command: recorded.
+        score: protocol; None if it is only trained.
+        records: file for its scores.
+        methods: what is scored: methods of the model, each on its own; the empty one is what its call returns.
+        progress: show the trainer's bar.
+    """
 
     run: Run
     train: Callable[..., Path]
@@ -106,6 +137,8 @@ class _Job:
     command: str
     score: str | None
     records: Path
+    methods: tuple[str, ...] = ("",)
+    progress: bool = False
 
 
 def run_study(
@@ -146,33 +179,40 @@ def run_study(
     runs = plan_study(
         name, dataset, models=models, seeds=seeds, preset=preset, settings=settings, n_values=n_values, out=out
     )
-    for run in runs:
-        if (said := run.folder / "study.json").is_file():
-            run.is_told(said.read_text())
+    check_folders(runs)
     record_file = Path(records if records is not None else Path(out) / "records.jsonl").resolve()
     if score is not None:
-        _check_scoring(score, record_file)
+        check_scoring(score, record_file)
     # What is finished and needs no score is no job; its records are looked up by the job.
     missing = {run.folder for run in runs if not run.is_finished}
     todo = [run for run in runs if score is not None or run.folder in missing]
     jobs = []
     if todo:
         source = Source.checked(dataset, data_dir)
-        for run in todo:
-            train = registry.models()[run.model].train
-            assert train is not None  # plan_study refuses such models
-            jobs.append(_Job(run, train, source, device, command, score, record_file))
+        jobs = [Job(run, trainer(run.model), source, device, command, score, record_file) for run in todo]
     results = {run.folder: RunResult(run, "there") for run in runs}
-    for k, outcome in with_bar(run_jobs(_do, jobs, workers or Workers()), len(jobs), "run", progress):
+    for k, outcome in with_bar(run_jobs(do_job, jobs, workers or Workers()), len(jobs), "run", progress):
         run = todo[k]
         if isinstance(outcome, Failure):
             results[run.folder] = RunResult(run, "failed", outcome.reason, trace=outcome.trace)
         else:
-            results[run.folder] = RunResult(run, "trained" if run.folder in missing else "there", undefined=outcome)
+            undefined = tuple(name for report in outcome for name, value in report.values.items() if value.failed)
+            results[run.folder] = RunResult(run, "trained" if run.folder in missing else "there", undefined=undefined)
     return StudyResult(tuple(results.values()))
 
 
-def _check_scoring(protocol: str, records: Path) -> None:
+def check_folders(runs: Iterable[Run]) -> None:
+    """Refuse before any work what would be refused at its run.
+
+    Raises:
+        UsageError: a folder holds another run.
+    """
+    for run in runs:
+        if (said := run.folder / "study.json").is_file():
+            run.is_told(said.read_text())
+
+
+def check_scoring(protocol: str, records: Path) -> None:
     """Refuse before hours of training what would fail after them."""
     from disbench.protocols import resolve
     from disbench.records import RecordFile
@@ -182,49 +222,59 @@ def _check_scoring(protocol: str, records: Path) -> None:
         pass
 
 
-def _do(job: _Job) -> tuple[str, ...]:
-    """One run, in a worker; returns the values that its score lacks."""
+def do_job(job: Job) -> list[Report]:
+    """One run, in a worker: train it, unless it is there; its scores, of each method that is to be scored."""
     run = job.run
-    with _held(run):
-        if not run.is_finished:
+    with _held(run) as is_known:
+        if not (is_known and run.is_finished):  # a finished run that no study made is the trainer's to check
             device = {} if job.device is None else {"device": job.device}
             job.train(
                 run.model,
-                run.config,
+                run.told,
                 job.source.open(),
                 train_seed=run.train_seed,
                 out=run.folder,
                 command=job.command,
-                progress=False,
+                progress=job.progress,
                 resume=True,
                 score=None,
                 **device,
             )
-        return _score(job) if job.score is not None else ()
+        return [_score(job, method) for method in job.methods] if job.score is not None else []
 
 
 @contextmanager
-def _held(run: Run) -> Iterator[None]:
-    """The run is this process's alone: the system takes the lock away from a process that dies."""
+def _held(run: Run) -> Iterator[bool]:
+    """The run is this process's alone: the system takes the lock away from a process that dies.
+
+    Yields:
+        Whether study.json says what the folder holds. Of a finished run that it says nothing of, it does so only if no
+        error is raised inside.
+    """
     run.folder.mkdir(parents=True, exist_ok=True)
     waiting = f"{run.folder.name} is another process's at the moment; waiting for it."
     with open(run.folder / "study.json", "a+b") as file, exclusively(file, waiting):
         file.seek(0)
-        if not run.is_told(file.read().decode()):
+        before = file.read().decode()
+        is_strange = run.is_finished and not before
+        if is_strange:
+            yield False
+        if not run.is_told(before):
             file.truncate(0)
             file.write((json.dumps(run.asked, indent=1) + "\n").encode())
             file.flush()
-        yield
+        if not is_strange:
+            yield True
 
 
-def _score(job: _Job) -> tuple[str, ...]:
-    """Score a finished run; returns the values that it lacks. What the file has already is not computed again."""
+def _score(job: Job, method: str) -> Report:
+    """Score a finished run. What the file has already is not computed again."""
     from disbench.evaluation import evaluate
 
     assert job.score is not None  # nobody else calls this
     try:
-        report = evaluate(
-            job.run.checkpoint,
+        return evaluate(
+            f"{job.run.checkpoint}:{method}" if method else job.run.checkpoint,
             job.source.open(),
             protocol=job.score,
             device=job.device,
@@ -233,4 +283,3 @@ def _score(job: _Job) -> tuple[str, ...]:
         )
     except DisbenchError as error:
         raise DisbenchError(f"it is trained, and could not be scored: {error}") from error
-    return tuple(name for name, value in report.values.items() if value.failed)
