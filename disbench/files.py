@@ -70,12 +70,9 @@ def claimed(folder: Path, taken: str) -> Iterator[None]:
     except ImportError:  # Windows
         yield
         return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
+    with open(folder / ".lock", "ab") as file:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(taken) from None
         yield
-    finally:
-        os.close(handle)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 from disbench.errors import DisbenchError
 from disbench.files import replacing
@@ -126,6 +128,7 @@ def run_reproduction(
         for _, outcome in run_jobs(do_job, [job(stage, None, ())], alone):
             if isinstance(outcome, Failure):
                 raise DisbenchError(f"{stage.folder}, from which the others start, failed: {outcome.reason}")
+    plan = replace(plan, remarks=(*plan.remarks, *_without_perceptual(plan)))
     runs = plan.runs
     jobs = [job(run, plan.recipe.protocol, plan.methods(run)) for run in runs]
     found: dict[tuple[Path, str], Report] = {}
@@ -139,6 +142,23 @@ def run_reproduction(
     with replacing(plan.table) as file:
         file.write(result.markdown().encode())
     return result
+
+
+def _without_perceptual(plan: Plan) -> list[str]:
+    """Which of what was trained before lacks the perceptual loss that it was to have."""
+    return [
+        f"{stage.folder.name} was trained without the perceptual loss, whose weights were not at hand."
+        for stage in plan.stages
+        if getattr(stage.config, "perceptual_weight", 0) and not _told(stage.folder).get("perceptual_weight", 1)
+    ]
+
+
+def _told(folder: Path) -> Mapping[str, Any]:
+    """What config.json of a run says."""
+    try:
+        return dict(json.loads((folder / "config.json").read_text()))
+    except (OSError, ValueError):
+        return {}
 
 
 def _values(plan: Plan, reports: Mapping[tuple[Path, str], Report]) -> dict[tuple[int, str], dict[int, float | None]]:

@@ -36,7 +36,10 @@ class Batches(Iterator[Batch]):
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
         self._is_closed = threading.Event()
         self._thread: threading.Thread | None = None
-        if device.type == "cuda" and dataset.spec.made_on == "cpu":
+
+    def start(self) -> None:
+        """Draw ahead from now on, where that helps."""
+        if self._device.type == "cuda" and self.dataset.spec.made_on == "cpu":
             self._thread = threading.Thread(target=self._serve_ahead, daemon=True)
             self._thread.start()
 

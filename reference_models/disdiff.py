@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -46,7 +46,6 @@ class Config(DiffusionConfig):
     encoder_width: int = 128  # channels of the encoder
     disentangling_weight: float = 0.05  # of the invariant and the variant loss
     weighted_by: str = "latent"  # latent | image: where it is measured how much a unit changes, which weighs an image
-    ema: float = 0.9999  # decay a step of the averaged branch, less at first
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,20 +65,34 @@ class DisDiff(Diffusion):
         super().__init__(config)
         self.encoder = Encoder4(config.n_channels, config.n_codes * config.unit_width, config.encoder_width)
         self.branch = ShiftBranch(
-            self.space.shape[0], config.widths, n_units=config.n_codes, unit_width=config.unit_width, heads=config.heads
+            self.space.shape[0],
+            config.widths,
+            n_units=config.n_codes,
+            unit_width=config.unit_width,
+            heads=config.heads,
+            dropout=config.dropout,
         )
 
     def taken_over(self, dataset: Dataset) -> tuple[Any, dict[str, Tensor]]:
         """The trained ldm that the config names by its path, with its first stage."""
-        if len(self.config.ldm) == 16 and not Path(self.config.ldm).exists():  # the hash of one that was found
+        if re.fullmatch("[0-9a-f]{16}", self.config.ldm):  # of one that was found
             return self.config, {}
         name = dataset.spec.name
         train_one = f"train one with: disbench train ldm --dataset {name} --set first_stage=..."
         name_it = f"; and name it by --set ldm=runs/ldm-{name}-seed0."
         found = trained_before(self.config.ldm, ("ldm",), dataset, "what DisDiff starts from", train_one, name_it)
         decided = {name: found.config[name] for name in TAKEN_OVER}
+        for key, value in decided.items():
+            if (asked := getattr(self.config, key)) not in (getattr(Config, key), value):
+                raise UsageError(f"the ldm decides {key}, which is {value!r} there; leave out {key}={asked!r}.")
         tensors = {k: v.float() if v.is_floating_point() else v for k, v in found.state_dict.items()}
         return dataclasses.replace(self.config, **decided, ldm=found.content_hash[:16]), tensors
+
+    def prepare(self, dataset: Dataset, device: torch.device) -> None:
+        """As in any diffusion; refuses a denoiser that was never trained, whose last layer is 0."""
+        if not self.denoiser.decoder.out.weight.any():
+            raise UsageError("the run has no state to go on from; begin it again.")
+        super().prepare(dataset, device)
 
     def forward(self, images: Tensor) -> Tensor:
         """Tokens: the units (n, units, width)."""
@@ -150,7 +163,7 @@ class DisDiff(Diffusion):
 
     def decode(self, units: Tensor) -> Tensor:
         """Images in [0, 1] of units, as `forward` returns them; all noise is the same in every row."""
-        return self.sample(self.denoise(units), self.starts(1).expand(len(units), -1, -1, -1), alike=True)
+        return self.sample(self.denoise(units), len(units), Generator().manual_seed(0), alike=True)
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {

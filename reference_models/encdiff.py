@@ -1,7 +1,7 @@
 """EncDiff: Yang et al. 2024, "Diffusion Model with Cross Attention as an Inductive Bias for Disentanglement".
 
 arXiv 2402.09712. The default is what the authors released, which has the number of parameters that the paper prints;
-`paper` is what the paper says (docs/encdiff.md has them side by side).
+`paper` is what the paper says (docs/diffusion.md has them side by side).
 """
 
 from __future__ import annotations
@@ -70,6 +70,9 @@ class EncDiff(Diffusion):
     def forward(self, images: Tensor) -> Tensor:
         """Codes (n, N), or tokens (n, N, d) where they are vectors."""
         codes: Tensor = self.encoder(2 * images - 1)
+        return self._shaped(codes)
+
+    def _shaped(self, codes: Tensor) -> Tensor:
         return codes.unflatten(1, (self.config.n_codes, -1)) if self.config.tokens == "vectors" else codes
 
     def tokens(self, images: Tensor) -> Tensor:
@@ -91,7 +94,7 @@ class EncDiff(Diffusion):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Images in [0, 1] of codes or tokens, as `forward` returns them; all noise is the same in every row."""
-        return self.sample(self.denoise(codes), self.starts(1).expand(len(codes), -1, -1, -1), alike=True)
+        return self.sample(self.denoise(codes), len(codes), Generator().manual_seed(0), alike=True)
 
     @property
     def has_attention(self) -> bool:
@@ -107,10 +110,7 @@ class EncDiff(Diffusion):
     def generate(self, n: int, generator: Generator) -> Tensor:
         """Images (n, c, 64, 64) in [0, 1] of codes of random images; the generator is on the CPU."""
         codes = self.kept[torch.randint(N_KEPT, (n,), generator=generator).to(self.kept.device)]
-        start = torch.randn(n, *self.space.shape, generator=generator).to(self.kept.device)
-        seed = int(torch.randint(2**31, (), generator=generator))
-        shaped = codes.unflatten(1, (self.config.n_codes, -1)) if self.config.tokens == "vectors" else codes
-        return self.sample(self.denoise(shaped), start, seed=seed)
+        return self.sample(self.denoise(self._shaped(codes)), n, generator)
 
     @torch.no_grad()
     def conclude(self, dataset: Dataset, device: torch.device) -> None:

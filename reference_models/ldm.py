@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Generator, Tensor
 
 from disbench.registry import ModelEntry
@@ -37,8 +36,7 @@ class Ldm(Diffusion):
 
     def generate(self, n: int, generator: Generator) -> Tensor:
         """Images (n, c, 64, 64) in [0, 1]; the generator is on the CPU."""
-        start = torch.randn(n, *self.space.shape, generator=generator).to(self.space.scale.device)
-        return self.sample(self.denoiser, start, seed=int(torch.randint(2**31, (), generator=generator)))
+        return self.sample(self.denoiser, n, generator)
 
     def losses(self, images: Tensor, drawn: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:  # noqa: ARG002
         """`loss` is the distance of the predicted noise from the noise."""

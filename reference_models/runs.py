@@ -21,6 +21,7 @@ from disbench.files import claimed, replacing
 from disbench.types import Dataset
 
 SAVE_EVERY = 60.0  # seconds between states
+KEPT = ("config.json", "env.json", "stats.jsonl", "state.pt", "ckpt.pt")
 
 
 class Run:
@@ -72,8 +73,9 @@ class Run:
         except OSError as error:
             raise UsageError(f"{self.out} cannot be made: {error.strerror}.") from None
         with claimed(self.out, f"{self.out} is in use: another process trains there; wait for it, or stop it."):
-            for part in self.out.glob("*.part"):  # of processes that were killed
-                part.unlink()
+            for name in KEPT:
+                for part in self.out.glob(f"{name}.*.part"):  # of processes that were killed
+                    part.unlink()
             yield
 
     def begin(self, resume: bool) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -58,11 +60,16 @@ class Stopping:
         """Raise what a signal was collected for; `where` begins the message."""
         raise Stopped(f"{where}; go on with: {self._go_on}", self._caught or signal.SIGTERM)
 
-    def at_once(self, where: str) -> None:
-        """From here on nothing can be lost: raise on a signal, also on one that has been collected."""
+    @contextlib.contextmanager
+    def at_once(self, where: str) -> Iterator[None]:
+        """While nothing can be lost: a signal raises when it comes, and one that was collected before, now."""
         self._said = where
-        if self._caught is not None:
-            self.stop(where)
+        try:
+            if self._caught is not None:
+                self.stop(where)
+            yield
+        finally:
+            self._said = None
 
     def _catch(self, number: int, _: FrameType | None) -> None:
         signal.signal(number, self._before[number])

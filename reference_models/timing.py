@@ -12,7 +12,6 @@ from torch import Tensor
 
 from disbench import registry
 from disbench.models import check_device
-from disbench.settings import override
 from disbench.types import DatasetSpec, Factor, FactorSpace, Indices
 from reference_models.training import Loop, TrainConfig
 
@@ -56,12 +55,10 @@ def seconds_per_step(name: str, config: TrainConfig, image_shape: tuple[int, ...
 
 def _model(name: str, config: TrainConfig) -> Any:
     """The model, with something in place of what it would take over and of what would be encoded once."""
-    entry = registry.models()[name]
-    caches = getattr(config, "cache_latents", "no") != "no"
-    model: Any = entry.build(override(config, {"cache_latents": "no"}) if caches else config)
+    model: Any = registry.models()[name].build(config)
     if (space := getattr(model, "space", None)) is not None:
         space.scale.fill_(1.0)
-        if caches and space.stage is not None:
+        if space.config.cache_latents != "no" and space.stage is not None:
             space._table = torch.randn(config.n_images, *space.shape).half()
     return model
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
 from disbench import registry
-from disbench.errors import DisbenchError, UsageError
+from disbench.errors import DisbenchError, UsageError, first_line
 from disbench.images import to_images
 from disbench.models import check_device
 from disbench.settings import check_numbers
@@ -31,6 +31,7 @@ from reference_models.stopping import Stopping
 
 STATS_EVERY = 100  # steps
 PRECISIONS = ("float32", "bfloat16")
+STATE = "disbench.state/1"
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,9 @@ def train(
                 return run.checkpoint
             model.to(where, memory_format=torch.channels_last)  # convolutions take two thirds of the time on a CPU
             Loop(run, model, config, dataset, where, progress and distributed.rank() == 0).go(stopping)
-            stopping.at_once("stopped after the last step, before the run was scored")
-            if distributed.rank() == 0:
-                finish(run, model.cpu(), dataset, str(where), score)
+            with stopping.at_once("stopped after the last step, before the run was scored"):
+                if distributed.rank() == 0:
+                    finish(run, model.cpu(), dataset, str(where), score)
         return run.checkpoint
 
 
@@ -182,7 +183,6 @@ class Loop:
         self.step = 0
         if (state := run.state()) is not None:
             self._restore(state)
-        model.prepare(dataset, device)
         losses: nn.Module = _Losses(model)
         if config.compile:
             losses.compile()
@@ -198,6 +198,10 @@ class Loop:
         model.train()
         if model.frozen and not self.step:
             self._save()  # what was taken over may not be there any more when the run is gone on with
+        alone = distributed.n_processes() == 1  # of several, none may leave before the others
+        with stopping.at_once("stopped before the next step") if alone else contextlib.nullcontext():
+            model.prepare(self.batches.dataset, self.device)
+        self.batches.start()
         bar = tqdm(
             total=config.steps, initial=self.step, desc=f"train {self.run.name}", unit="step", disable=not self.progress
         )
@@ -208,7 +212,8 @@ class Loop:
                 with watch.waiting():
                     pixels, drawn, after = next(self.batches)
                 self._seed()
-                terms = self.take(pixels, drawn)
+                with self._enough_memory(pixels, drawn):
+                    terms = self.take(pixels, drawn)
                 self.generator_state = after
                 self.step += 1
                 bar.update()
@@ -242,10 +247,43 @@ class Loop:
         self.first_bad = torch.where(bad & (self.first_bad < 0), self.step + 1, self.first_bad)
         self._warm_up()
         self.optimiser.step()
-        decay = min(config.ema, (1 + self.step) / (10 + self.step))
+        decay = min(config.ema, (2 + self.step) / (11 + self.step))  # of latent diffusion: steps count from 1
         for name, value in self._averaged().items():
             self.average[name].lerp_(value, 1 - decay)
         return total
+
+    @contextlib.contextmanager
+    def _enough_memory(self, pixels: Pixels, drawn: Mapping[str, Tensor]) -> Iterator[None]:
+        """Says which part of a batch fits into the device's memory, where the whole does not."""
+        try:
+            yield
+            return
+        except torch.OutOfMemoryError as error:
+            reason = first_line(error)
+        n, k = len(pixels), 2 * self.config.accumulate
+        while k < n and not self._fits(pixels, drawn, k):
+            k *= 2
+        per_step = self.config.batch_size
+        advice = (
+            "not even a few images fit, so the model is too large for it"
+            if k >= n
+            else f"{n // k} images at once fit: --set accumulate={k}, or --set batch_size={per_step // k}"
+        )
+        raise DisbenchError(f"a batch of {per_step} is too large for the device's memory; {advice}. ({reason})")
+
+    def _fits(self, pixels: Pixels, drawn: Mapping[str, Tensor], n_parts: int) -> bool:
+        """Whether one of so many parts of a batch can be computed with its gradients."""
+        self.optimiser.zero_grad(set_to_none=True)
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+                part = {name: rows.tensor_split(n_parts)[0] for name, rows in drawn.items()}
+                self.losses(pixels.tensor_split(n_parts)[0], part, self.step)["loss"].backward()
+        except torch.OutOfMemoryError:
+            return False
+        finally:
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return True
 
     def _averaged(self) -> dict[str, Tensor]:
         """The weights that are averaged, as they are now; none without `ema`."""
@@ -271,8 +309,8 @@ class Loop:
         return contextlib.nullcontext()
 
     def _seed(self) -> None:
-        """Give torch's default generators the state of this step, for what a model draws from them."""
-        seed = (self.run.train_seed * 1_000_003 + self.step) % 2**63
+        """Give torch's default generators the state of this step and process, for what a model draws from them."""
+        seed = (self.run.train_seed * 1_000_003 + self.step + distributed.rank() * 2**40) % 2**63
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             with torch.cuda.device(self.device):
@@ -292,6 +330,7 @@ class Loop:
             )
         self.run.save(
             {
+                "format": STATE,
                 "step": self.step,
                 "model": self.model.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
@@ -301,6 +340,11 @@ class Loop:
         )
 
     def _restore(self, state: Mapping[str, Any]) -> None:
+        if state.get("format") != STATE or state["model"].keys() != self.model.state_dict().keys():
+            raise DisbenchError(
+                f"the state in {self.run.out} was kept by another version of disbench, and cannot be gone on with by "
+                "this one; begin in another folder."
+            )
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])

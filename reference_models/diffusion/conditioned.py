@@ -123,24 +123,19 @@ class Diffusion(Trainable):
         finally:
             self.config = before
 
-    def sample(self, denoise: Denoise, start: Tensor, *, seed: int = 0, alike: bool = False) -> Tensor:
-        """Images in [0, 1], by DDIM from standard normal noise (n, ...) of the latents' shape.
+    def sample(self, denoise: Denoise, n: int, generator: Generator, *, alike: bool = False) -> Tensor:
+        """n images in [0, 1], by DDIM from standard normal noise.
 
         Args:
             denoise: predicts the noise.
-            start: where sampling begins.
-            seed: of the fresh noise.
-            alike: all rows get the same fresh noise.
+            n: how many.
+            generator: of all noise, on the CPU.
+            alike: all rows get the same noise, that to begin at and the fresh one.
         """
+        start = torch.randn(1 if alike else n, *self.space.shape, generator=generator).to(self.space.scale.device)
+        start = start.expand(n, -1, -1, -1)
         steps, eta = self.config.sampling_steps, self.config.eta
-        latents = self.schedule.sample(denoise, start, steps, eta, Generator().manual_seed(seed), alike=alike)
-        return self.space.decode(latents)
-
-    def starts(self, n: int, seed: int = 0) -> Tensor:
-        """Noise (n, ...) to begin at, on the model's device: row k depends on the seed and k alone."""
-        generator = Generator().manual_seed(seed)
-        rows = [torch.randn(self.space.shape, generator=generator) for _ in range(n)]
-        return torch.stack(rows).to(self.space.scale.device)
+        return self.space.decode(self.schedule.sample(denoise, start, steps, eta, generator, alike=alike))
 
     def noisy(self, images: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:
         """The latents of a batch with the noise of their time steps."""

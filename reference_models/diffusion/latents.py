@@ -8,25 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 from torch import Generator, Tensor, nn
-from tqdm import tqdm
 
 from disbench import checkpoint, registry
-from disbench.cache import cache_dir
 from disbench.errors import DisbenchError, UsageError, did_you_mean
-from disbench.files import exclusively, replacing
-from disbench.images import serve, to_images
+from disbench.images import to_images
 from disbench.settings import override
 from disbench.types import Dataset, Indices
+from reference_models.diffusion.encoded import latents_of
 from reference_models.diffusion.first_stage import SIDE
+from reference_models.objectives import full_precision
 from reference_models.training import TrainConfig
 
 Space = Literal["latent", "pixel"]
 KINDS = ("vq", "kl")
 N_FOR_SCALE = 128  # images whose latents' spread sets the scale: a training batch, as released
-N_AT_ONCE = 256  # images encoded together
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ class LatentSpace(nn.Module):
         if self.stage is None:
             return 2 * images - 1
         with torch.no_grad():
-            latents: Tensor = self.stage.encode(images)
+            latents = full_precision(self.stage.encode(images))
         return latents * self.scale
 
     def decode(self, latents: Tensor, quantise: bool = True) -> Tensor:
@@ -97,7 +94,7 @@ class LatentSpace(nn.Module):
 
     def of(self, images: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:
         """The latents of a batch: those that were looked up, or else computed."""
-        return drawn["latents"].to(images.dtype) * self.scale if "latents" in drawn else self.encode(images)
+        return drawn["latents"].float() * self.scale if "latents" in drawn else self.encode(images)
 
     def look_up(self, index: Indices) -> dict[str, Tensor]:
         """Latents of images (n,), before scaling, in half precision, if the data set was encoded."""
@@ -113,39 +110,12 @@ class LatentSpace(nn.Module):
             UsageError: the first stage is not known: the run was stopped before its first state.
         """
         if not self.scale:
-            raise UsageError("the run has no state to go on from; begin it again in another folder.")
+            raise UsageError("the run has no state to go on from; begin it again.")
         config = self.config
         n_seen = config.steps * config.batch_size
         is_less = config.cache_latents == "auto" and n_seen >= len(dataset)
         if self.stage is not None and (config.cache_latents == "yes" or is_less):
-            self._table = self._encoded(dataset, device)
-
-    def _encoded(self, dataset: Dataset, device: torch.device) -> Tensor:
-        """The latents of all images, float16: on a GPU if they fit there twice, else mapped from the cache folder."""
-        assert self.stage is not None
-        folder = cache_dir() / "latents"
-        path = folder / f"{self.config.first_stage_hash}-{dataset.content_hash[:16]}.npy"
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(path.with_suffix(".lock"), "ab") as lock, exclusively(lock, "another process encodes the data set."):
-            if not path.is_file():
-                self._encode_into(path, dataset, device)
-        table = torch.from_numpy(np.load(path, mmap_mode="c"))
-        if device.type == "cuda" and 2 * table.nbytes < torch.cuda.mem_get_info(device)[0]:
-            return table.to(device)
-        return table
-
-    def _encode_into(self, path: Path, dataset: Dataset, device: torch.device) -> None:
-        assert self.stage is not None
-        n = len(dataset)
-        header = {"descr": "<f2", "fortran_order": False, "shape": (n, *self.shape)}
-        with replacing(path) as file, tqdm(total=n, desc="encode the data set once", unit="image") as bar:
-            np.lib.format.write_array_header_1_0(file, header)
-            for start in range(0, n, N_AT_ONCE):
-                index = torch.arange(start, min(start + N_AT_ONCE, n))
-                with torch.no_grad():
-                    latents = self.stage.encode(to_images(serve(dataset, index, device)))
-                file.write(latents.half().cpu().contiguous().numpy().tobytes())
-                bar.update(len(index))
+            self._table = latents_of(dataset, self.stage.encode, self.shape, config.first_stage_hash, device)
 
 
 def first_stage_at(config: LatentConfig, dataset: Dataset) -> tuple[dict[str, Any], dict[str, Tensor]]:

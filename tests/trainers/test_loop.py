@@ -38,7 +38,7 @@ STARTED_FROM = {"ldm": "vq", "encdiff": "vq", "disdiff": "ldm"}  # what has to b
 def trained_before(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("before")
     for name in ("vq", "ldm"):
-        STARTS[name] = str(trained_path(name, folder / name, config_of(name, steps=1)))
+        STARTS[name] = str(trained_path(name, folder / name, config_of(name, steps=1, warmup_steps=0)))
 
 
 STARTS: dict[str, str] = {}
@@ -208,7 +208,7 @@ def test_one_process_at_a_time_trains_in_a_folder(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with claimed(tmp_path / "run", "taken"), pytest.raises(UsageError, match="is in use: another process trains there"):
         trained("beta_vae", tmp_path / "run", config_of("beta_vae"))
-    assert not list((tmp_path / "run").iterdir())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
     (tmp_path / "run" / "state.pt.123.part").write_bytes(b"what a killed process left")
     trained("beta_vae", tmp_path / "run", config_of("beta_vae"))
     assert not list((tmp_path / "run").glob("*.part"))
@@ -228,6 +228,37 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, mo
         ):
             trained("beta_vae", tmp_path / "run", config_of("beta_vae"), resume=True)
     assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"] == 2
+
+
+def test_too_little_memory_says_what_would_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = type(registry.models()["beta_vae"].build(config_of("beta_vae")))
+    losses = model.losses
+
+    def limited(largest: int) -> Any:
+        def of_few(self: Any, images: Tensor, drawn: Any, step: int) -> dict[str, Tensor]:
+            if len(images) > largest:
+                raise torch.OutOfMemoryError("tried to allocate much\nand so on")
+            return losses(self, images, drawn, step)
+
+        return of_few
+
+    monkeypatch.setattr(model, "losses", limited(3))
+    told = r"batch of 16 is too large for .*; 2 images at once fit: --set accumulate=8, or --set batch_size=2\. \(tried"
+    with pytest.raises(DisbenchError, match=told):
+        trained("beta_vae", tmp_path / "run", config_of("beta_vae", batch_size=16))
+    trained("beta_vae", tmp_path / "less", config_of("beta_vae", batch_size=16, accumulate=8))
+    monkeypatch.setattr(model, "losses", limited(0))
+    with pytest.raises(DisbenchError, match="not even a few images fit, so the model is too large for it"):
+        trained("beta_vae", tmp_path / "none", config_of("beta_vae"))
+
+
+def test_a_state_of_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(monkeypatch, 2, "beta_vae", tmp_path / "run", config_of("beta_vae"))
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    del state["format"]
+    torch.save(state, tmp_path / "run" / "state.pt")
+    with pytest.raises(DisbenchError, match="was kept by another version of disbench, and cannot be gone on with"):
+        trained("beta_vae", tmp_path / "run", config_of("beta_vae"), resume=True)
 
 
 def test_a_run_begun_before_a_field_came_can_be_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,7 +359,7 @@ with distributed.processes(torch.device("cpu")):
 
 
 def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
-    """Of every model; what couples the images of a batch couples those of both processes."""
+    """Of every model; what couples the images of a batch couples those of both processes, but for BatchNorm."""
     (tmp_path / "program.py").write_text(TWO_PROCESSES)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for out, launcher in {"one": [sys.executable], "two": torchrun}.items():
@@ -339,8 +370,10 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
     for name in MODELS:
         one, two = (losses_in(tmp_path / out / name) for out in ("one", "two"))
         assert len(one) == 4
+        # Deep networks magnify the rounding of convolutions, which depends on the size of a batch.
+        tolerance = 1e-4 if name in ("vq", "kl", *STARTED_FROM) else 1e-5
         for expected, found in zip(one, two, strict=True):
-            assert found == pytest.approx(expected, rel=1e-5, abs=2e-4), name  # written with four digits
+            assert found == pytest.approx(expected, rel=tolerance, abs=2e-4), name  # written with four digits
 
 
 SIGNALLED = """
@@ -353,8 +386,13 @@ from reference_models import distributed, training
 torch.set_num_threads(1)
 with distributed.processes(torch.device("cpu")):
     if distributed.rank() == 1:  # the one that does not write
-        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-        signal.alarm(3)
+        def tell(*_):
+            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # training has not begun
+                signal.alarm(1)
+            else:
+                os.kill(os.getpid(), signal.SIGTERM)
+        signal.signal(signal.SIGALRM, tell)
+        signal.alarm(1)
     config = dataclasses.replace(registry.models()["beta_vae"].config(), batch_size=2, steps=100_000)
     try:
         training.train("beta_vae", config, load_dataset("xysquares"), train_seed=3, out=pathlib.Path(sys.argv[1]),

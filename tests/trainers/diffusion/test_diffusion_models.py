@@ -1,6 +1,10 @@
 """The diffusion models put together: sizes, what moves, losses against plain ones, latents encoded once."""
 
 import dataclasses
+import json
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from disbench import UsageError, checkpoint
+from disbench.errors import Stopped
 from disbench.registry import load_dataset, models
 from disbench.settings import override
 from reference_models.diffusion import latents
@@ -18,6 +23,7 @@ from reference_models.training import build, train
 
 DATASET = load_dataset("xysquares")
 SMALL = {"batch_size": 4, "steps": 2}
+FOUND = ("first_stage", "first_stage_width", "codebook_size", "first_stage_hash")
 MODELS = ["ldm", "encdiff", "disdiff"]
 
 
@@ -215,6 +221,22 @@ def test_decoding_is_the_same_every_time_and_of_every_batch(name: str, before: d
         assert torch.allclose(model.decode(codes[1:2]), images[1:2], atol=1e-4)
 
 
+@pytest.mark.parametrize("alike", [False, True])
+def test_what_sampling_feeds_the_denoiser_has_the_spread_of_the_noise(before: dict[str, str], alike: bool) -> None:
+    """Of data N(0, 1) the exact prediction is known, and the noisy latents are N(0, 1) at every step."""
+    model = built("ldm", before, eta=1.0, sampling_steps=200)
+    seen: list[Tensor] = []
+
+    def denoise(noisy: Tensor, timesteps: Tensor) -> Tensor:
+        seen.append(noisy)
+        return model.schedule.spread[timesteps].view(-1, 1, 1, 1) * noisy
+
+    model.sample(denoise, 8, torch.Generator().manual_seed(0), alike=alike)
+    assert not torch.equal(seen[0], seen[1])
+    for noisy in seen:
+        assert noisy.std().item() == pytest.approx(1.0, abs=0.12 if alike else 0.06)
+
+
 def test_samples_depend_on_the_generator_alone(before: dict[str, str]) -> None:
     for name in ("ldm", "encdiff"):
         model = built(name, before, eta=1.0).eval()
@@ -271,6 +293,57 @@ def test_a_data_set_is_encoded_once(before: dict[str, str], monkeypatch: pytest.
     assert never.look_up(index) == {}
 
 
+def test_latents_that_cannot_be_kept(
+    before: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = Few()
+    config = small("ldm", {"first_stage": run_on(few, tmp_path), "cache_latents": "yes"})
+    model, _ = build("ldm", config, few, 0)
+    monkeypatch.setenv("DISBENCH_CACHE", str(tmp_path / "cache"))
+    model.prepare(few, torch.device("cpu"))
+    (file,) = (tmp_path / "cache" / "latents").glob("*.npy")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:5_000])  # as a crash of the machine leaves it
+    left = file.with_name(f"{file.name}.1.part")
+    left.touch()
+    model.prepare(few, torch.device("cpu"))
+    assert file.read_bytes() == whole
+    assert not left.exists()
+    (tmp_path / "plain").touch()
+    monkeypatch.setenv("DISBENCH_CACHE", str(tmp_path / "plain"))
+    model.prepare(few, torch.device("cpu"))
+    assert model.look_up(torch.tensor([0])) == {}
+    assert "every batch is encoded anew, as latents cannot be kept" in capsys.readouterr().err
+
+
+def test_a_signal_while_the_data_set_is_encoded_can_be_gone_on_with(
+    before: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DISBENCH_CACHE", str(tmp_path / "cache"))
+    few = Few()
+    config = small("ldm", {"first_stage": run_on(few, tmp_path), "cache_latents": "yes"})
+
+    def train_on(dataset: Any) -> Path:
+        out = tmp_path / "run"
+        return train("ldm", config, dataset, train_seed=0, out=out, progress=False, score=None, resume=True)
+
+    class Stopper(Few):
+        def images(self, index: Tensor) -> Tensor:
+            if len(index) == len(few):  # the whole of it, when it is encoded
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(60)
+            return super().images(index)
+
+    with pytest.raises(Stopped, match="stopped before the next step; go on with: disbench train --resume"):
+        train_on(Stopper())
+    assert not list((tmp_path / "cache" / "latents").glob("*.part"))
+    (tmp_path / "vq" / "ckpt.pt").unlink()  # what it started from is in its state
+    config = dataclasses.replace(
+        config, **{k: v for k, v in json.loads((tmp_path / "run" / "config.json").read_text()).items() if k in FOUND}
+    )
+    assert checkpoint.load(train_on(few)).train["steps"] == 2
+
+
 class Few:
     """The first images of a data set, to encode them all."""
 
@@ -315,6 +388,10 @@ def test_first_stages_that_cannot_be_used(before: dict[str, str], tmp_path: Path
         match="at '', and what DisDiff starts from is needed: train one with: disbench train ldm",
     ):
         build("disdiff", small("disdiff", {}), DATASET, 0)
+    with pytest.raises(UsageError, match="there is no trained model at 'runs/ldm-x-seed0'"):
+        build("disdiff", small("disdiff", {"ldm": "runs/ldm-x-seed0"}), DATASET, 0)
+    with pytest.raises(UsageError, match="the ldm decides schedule, which is 'scaled_linear' there; leave out"):
+        build("disdiff", small("disdiff", {"ldm": before["ldm"], "schedule": "cosine"}), DATASET, 0)
     with pytest.raises(UsageError, match="holds a vq, and what DisDiff starts from is ldm"):
         build("disdiff", small("disdiff", {"ldm": before["first_stage"]}), DATASET, 0)
 
@@ -324,6 +401,20 @@ def test_a_run_without_a_state_says_so(before: dict[str, str]) -> None:
     model = models()["ldm"].build(config)
     with pytest.raises(UsageError, match="the run has no state to go on from; begin it again"):
         model.prepare(DATASET, torch.device("cpu"))
+    model = models()["disdiff"].build(dataclasses.replace(built("disdiff", before).config, space="pixel"))
+    with pytest.raises(UsageError, match="the run has no state to go on from; begin it again"):
+        model.prepare(DATASET, torch.device("cpu"))
+
+
+def test_half_precision_leaves_the_schedule_in_full(before: dict[str, str]) -> None:
+    model = built("ldm", before)
+    drawn = drawn_for(model, 4) | {"timesteps": torch.arange(4)}
+    with torch.autocast("cpu", torch.bfloat16):
+        noisy = model.noisy(images_of(4), drawn)
+        clean = model.space.encode(images_of(4))
+    assert noisy.dtype == torch.float32
+    assert torch.allclose(noisy, model.schedule.noised(clean, drawn["noise"], drawn["timesteps"]))
+    assert clean.dtype == torch.float32
 
 
 def test_first_stage_at_finds_sizes_and_scale(before: dict[str, str]) -> None:
