@@ -8,6 +8,7 @@ reads the records under leaderboards/results, of models that were trained with t
 from __future__ import annotations
 
 import argparse
+import math
 
 import pandas as pd
 from scipy import stats
@@ -15,6 +16,7 @@ from tabulate import tabulate
 
 from benchmarks.tables import ROOT, replace_table
 from disbench import records
+from disbench.protocols import PROTOCOLS
 
 RESULTS = ROOT / "leaderboards" / "results" / "rooms3d"
 MODELS = ("beta_vae", "annealed_vae", "factor_vae", "beta_tcvae", "dip_vae_i", "dip_vae_ii")
@@ -40,21 +42,27 @@ def measured() -> pd.DataFrame:
     for path in sorted(RESULTS.glob("*.jsonl")):
         for record in records.read(path):
             model = record["model"]
-            if record["key"]["protocol"]["name"] == "locatello2019":
+            if record["key"]["protocol"] == {"name": "locatello2019", "version": PROTOCOLS["locatello2019"].version}:
                 values = {name: value["value"] for name, value in record["scores"].items()}
                 rows.append({"model": model["name"].split("-")[0], "name": model["name"], **values})
     return pd.DataFrame(rows)
+
+
+def runs_of(scores: pd.DataFrame) -> pd.DataFrame:
+    """Runs of models that were trained with three seeds or more."""
+    runs = scores[scores.name.str.contains("-seed")]
+    return runs[runs.groupby("model").name.transform("count") >= 3]
 
 
 def scores_table(scores: pd.DataFrame) -> str:
     """Mean and standard deviation over train seeds, then what was not trained."""
     shown = [name for name in (*SHOWN, *ALSO) if name in scores]
     rows = []
-    for model in MODELS:
-        of_model = scores[scores.name.str.fullmatch(rf"{model}-rooms3d-seed\d+")]
-        if len(of_model) >= 3:
-            rows.append((f"`{model}`", *(f"{of_model[n].mean():.3f} ± {of_model[n].std():.3f}" for n in shown)))
-    for name in scores.name[~scores.name.str.contains("-seed")]:
+    runs = runs_of(scores)
+    for model in (model for model in MODELS if model in set(runs.model)):
+        of_model = runs[runs.model == model]
+        rows.append((f"`{model}`", *(f"{of_model[n].mean():.3f} ± {of_model[n].std():.3f}" for n in shown)))
+    for name in scores.name[~scores.name.isin(runs.name)]:
         (row,) = scores[scores.name == name].to_dict("records")
         rows.append((f"`{name}`", *("-" if pd.isna(row[n]) else f"{row[n]:.3f}" for n in shown)))
     return tabulate(rows, ("model", *(f"`{name}`" for name in shown)), tablefmt="github", disable_numparse=True)
@@ -62,14 +70,17 @@ def scores_table(scores: pd.DataFrame) -> str:
 
 def seeds_table(scores: pd.DataFrame) -> str:
     """For each metric: the ranking, and how much of the variance between runs is between models."""
-    runs = scores[scores.name.str.contains("-seed")]
+    runs = runs_of(scores)
+    n_pairs = math.comb(runs.model.nunique(), 2)
     rows = []
     for name in SHOWN:
         groups = runs.groupby("model")[name]
         ranking = groups.mean().sort_values(ascending=False)
         squares = [(values - runs[name].mean()).pow(2).sum() for values in (groups.transform("mean"), runs[name])]
         between = squares[0] / squares[1]
-        rows.append((f"`{name}`", " > ".join(ranking.index), f"{between:.2f}", f"{overlapping(runs, name)} of 15"))
+        rows.append(
+            (f"`{name}`", " > ".join(ranking.index), f"{between:.2f}", f"{overlapping(runs, name)} of {n_pairs}")
+        )
     headers = ("metric", "means, best first", "share of variance between models", "pairs of models whose seeds overlap")
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
@@ -83,7 +94,7 @@ def overlapping(runs: pd.DataFrame, name: str) -> int:
 
 def metrics_table(scores: pd.DataFrame) -> str:
     """Spearman's rank correlation of each pair of metrics over the runs."""
-    runs = scores[scores.name.str.contains("-seed")]
+    runs = runs_of(scores)
     rows = [(f"`{a}`", *(f"{stats.spearmanr(runs[a], runs[b]).statistic:.2f}" for b in SHOWN)) for a in SHOWN]
     return tabulate(rows, ("", *(f"`{name}`" for name in SHOWN)), tablefmt="github", disable_numparse=True)
 

@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from disbench import __version__
 from disbench.cli_datasets import add_datasets, list_of_datasets
@@ -20,6 +20,9 @@ from disbench.cli_show import SHOW_EXAMPLES, add_show
 from disbench.cli_study import STUDY_EXAMPLES, add_study, add_workers, is_pattern, score_many
 from disbench.cli_train import TRAIN_EXAMPLES, add_train
 from disbench.errors import DisbenchError, Stopped, UsageError
+
+if TYPE_CHECKING:
+    from disbench.registry import ModelEntry
 
 EXIT_CODES = """exit status:
   0   every value that was asked for was computed
@@ -323,6 +326,11 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_list)
 
 
+def _with_presets(entry: ModelEntry) -> str:
+    """A kind of model in a line, and its presets."""
+    return f"{entry.summary}; presets: {', '.join(entry.presets)}" if entry.presets else entry.summary
+
+
 def _list(arguments: argparse.Namespace) -> int:
     from tabulate import tabulate
 
@@ -344,7 +352,7 @@ def _list(arguments: argparse.Namespace) -> int:
         headers = ["model", "use", "about"]
         rows = [[name, "disbench score --model", e.summary] for name, e in registry.checkpoints().items()]
         rows += [[name, "disbench score --model", e.summary] for name, e in BASELINES.items()]
-        rows += [[name, "disbench train", e.summary] for name, e in registry.models().items()]
+        rows += [[name, "disbench train", _with_presets(e)] for name, e in registry.models().items()]
     else:
         from disbench.protocols import PROTOCOLS
 

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", nargs="?", help="kind of model: disbench list models")
     parser.add_argument("--dataset", metavar="NAME", help="disbench list datasets")
     parser.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files, where it needs any")
-    parser.add_argument("--preset", metavar="NAME", help="a set of changes to the model's config: paper, gpu-hour ...")
+    parser.add_argument("--preset", metavar="NAME", help="a set of changes to the model's config: disbench list models")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change the model's config; may be repeated"
     )
@@ -61,13 +62,16 @@ def _train(arguments: argparse.Namespace) -> int:
         _describe(entry, name, config, spec, train_seed, _folder(arguments, name, spec.name, train_seed))
         return 0
     dataset = registry.load_dataset(dataset_name, arguments.data_dir)
+    out = _folder(arguments, name, dataset.spec.name, train_seed)
+    if is_begun and (out / "ckpt.pt").exists() and not (out / "state.pt").exists():
+        print("disbench: the run is finished; there is nothing to go on with.", file=sys.stderr)
     try:
         path = entry.train(
             name,
             config,
             dataset,
             train_seed=train_seed,
-            out=_folder(arguments, name, dataset.spec.name, train_seed),
+            out=out,
             device=arguments.device,
             command=arguments.command,
             resume=is_begun,
@@ -146,6 +150,8 @@ def _of_run(arguments: argparse.Namespace) -> tuple[str, str, Any, int]:
         begun = json.loads((out / "config.json").read_text())
         name, dataset, train_seed = (begun.pop(key) for key in ("model", "dataset", "train_seed"))
     except (OSError, ValueError, KeyError):
+        if not out.exists():
+            raise UsageError(f"there is no folder {out}.") from None
         raise UsageError(f"{out} is no folder of a run: it holds no config.json that can be read.") from None
     begun.pop("dataset_hash", None)
     entry = registry.pick("kind of model", name, registry.models())

@@ -228,7 +228,9 @@ class Encoder:
         shape = tuple(output.shape)
         if output.ndim == 3 and not wants_tokens:
             known = ", ".join(REDUCERS)
-            raise DisbenchError(f"the model returned tokens {shape}; name a reducer to make codes of them: {known}.")
+            raise DisbenchError(
+                f"the model returned tokens {shape}; name a reducer (--reducer) to make codes of them: {known}."
+            )
         if output.ndim == 2 and wants_tokens:
             raise DisbenchError(f"the model returned codes {shape}, not tokens (n, t, e); leave the reducer out.")
         if output.ndim != expected or shape[0] != len(index) or 0 in shape:

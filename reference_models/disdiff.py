@@ -78,7 +78,7 @@ class DisDiff(Diffusion):
         if re.fullmatch("[0-9a-f]{16}", self.config.ldm):  # of one that was found
             return self.config, {}
         name = dataset.spec.name
-        train_one = f"train one with: disbench train ldm --dataset {name} --set first_stage=..."
+        train_one = f"train one with: disbench train ldm --dataset {name} --set first_stage=RUN"
         name_it = f"; and name it by --set ldm=runs/ldm-{name}-seed0."
         found = trained_before(self.config.ldm, ("ldm",), dataset, "what DisDiff starts from", train_one, name_it)
         decided = {name: found.config[name] for name in TAKEN_OVER}

@@ -20,7 +20,7 @@ N_SAMPLED = 12  # of those that sample step by step: with as many reconstruction
 MOST_STEPS = 25  # of theirs
 
 
-def finish(run: Run, model: Any, dataset: Dataset, device: str, score: str | None) -> None:
+def finish(run: Run, model: Any, dataset: Dataset, device: str, score: str | None, progress: bool = False) -> None:
     """Write ckpt.pt, sheets of images and, unless `score` is None, score.jsonl under that protocol.
 
     Only then is the run at its end: one that is interrupted here is finished when it is resumed.
@@ -29,11 +29,11 @@ def finish(run: Run, model: Any, dataset: Dataset, device: str, score: str | Non
     model.eval()
     _draw(run, model, dataset, torch.device(device))
     if score is not None and model.scored:
-        _score(run, model, dataset, device, score)
+        _score(run, model, dataset, device, score, progress)
     run.end()
 
 
-def _score(run: Run, model: Any, dataset: Dataset, device: str, protocol: str) -> None:
+def _score(run: Run, model: Any, dataset: Dataset, device: str, protocol: str, progress: bool) -> None:
     """score.jsonl; tokens become codes by what the protocol says, or by their first principal components."""
     from disbench.evaluation import evaluate
 
@@ -41,7 +41,16 @@ def _score(run: Run, model: Any, dataset: Dataset, device: str, protocol: str) -
     if Encoder(load_model(model), dataset, torch.device("cpu")).returns_tokens():
         reducer = registry.pick("protocol", protocol, PROTOCOLS).reducer or "pca"
     out = run.out / "score.jsonl"
-    evaluate(run.checkpoint, dataset, protocol=protocol, device=device, reducer=reducer, out=out, command=run.command)
+    evaluate(
+        run.checkpoint,
+        dataset,
+        protocol=protocol,
+        device=device,
+        reducer=reducer,
+        out=out,
+        command=run.command,
+        progress=progress,
+    )
 
 
 def _draw(run: Run, model: Any, dataset: Dataset, device: torch.device) -> None:

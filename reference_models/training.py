@@ -122,7 +122,7 @@ def train(
             Loop(run, model, config, dataset, where, progress and distributed.rank() == 0).go(stopping)
             with stopping.at_once("stopped after the last step, before the run was scored"):
                 if distributed.rank() == 0:
-                    finish(run, model.cpu(), dataset, str(where), score)
+                    finish(run, model.cpu(), dataset, str(where), score, progress)
         return run.checkpoint
 
 

@@ -49,8 +49,10 @@ class DiffusionConfig(LatentConfig):
             raise UsageError(f"there is no loss={self.loss}; {did_you_mean(self.loss, get_args(Loss))}")
         if self.width % 8:
             raise UsageError(f"width must be a multiple of 8; got {self.width}.")
-        if not self.sampling_steps <= N_TIMESTEPS or not self.eta <= 1:
-            raise UsageError(f"sampling_steps must lie in 1 ... {N_TIMESTEPS}, and eta in 0 ... 1.")
+        if self.sampling_steps > N_TIMESTEPS:
+            raise UsageError(f"steps of sampling must lie in 1 ... {N_TIMESTEPS}; got {self.sampling_steps}.")
+        if self.eta > 1:
+            raise UsageError(f"eta, the share of fresh noise, must lie in 0 ... 1; got {self.eta}.")
 
     @property
     def widths(self) -> tuple[int, ...]:

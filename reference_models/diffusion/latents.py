@@ -185,12 +185,15 @@ def trained_before(
     """
     path = Path(place) / "ckpt.pt" if Path(place).is_dir() else Path(place)
     if not place or not path.is_file():
-        raise UsageError(f"there is no trained model at {place!r}, and {what} is needed: {train_one}{name_it}")
+        lack = "none is named" if place in ("", *KINDS) else f"there is no trained model at {place!r}"
+        raise UsageError(f"{what} is needed, and {lack}: {train_one}{name_it}")
     found = checkpoint.load(path)
     if found.model not in kinds:
-        raise UsageError(f"{path} holds a {found.model}, and {what} is {' or '.join(kinds)}: {train_one}.")
+        raise UsageError(
+            f"{path} holds the model {found.model!r}, and {what} is {' or '.join(kinds)}: {train_one}{name_it}"
+        )
     if found.train.get("dataset_hash") != dataset.content_hash:
         of, name = found.train.get("dataset"), dataset.spec.name
         here = name if of != name else f"{name} with other content"
-        raise UsageError(f"the {found.model} at {path} was trained on {of}, and this is {here}: {train_one}.")
+        raise UsageError(f"the {found.model} at {path} was trained on {of}, and this is {here}: {train_one}{name_it}")
     return found

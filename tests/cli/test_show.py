@@ -190,8 +190,8 @@ def test_wrong_sampling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     run = run_of(tmp_path, "encdiff", **SMALL, conditioning="adagn")
     for words, message in [
         (("--steps", "0"), "sampling_steps must be at least 1"),
-        (("--steps", "1001"), "sampling_steps must lie in 1 ... 1000"),
-        (("--eta", "1.5"), "eta in 0 ... 1"),
+        (("--steps", "1001"), "steps of sampling must lie in 1 ... 1000; got 1001"),
+        (("--eta", "1.5"), "must lie in 0 ... 1; got 1.5"),
         (("--what", "attention"), "encdiff-run has no attention to show"),
     ]:
         status, _, err = show(run, *words, capsys=capsys)

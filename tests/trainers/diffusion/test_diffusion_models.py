@@ -370,10 +370,10 @@ def test_first_stages_that_cannot_be_used(before: dict[str, str], tmp_path: Path
         with pytest.raises(UsageError, match=sentence):
             build("encdiff", small("encdiff", changes), dataset, 0)
 
-    train_one = "and a first stage is needed: train one with: disbench train vq --dataset xysquares; and name it by"
-    refused(f"there is no trained model at 'vq', {train_one} --set first_stage=runs/vq-xysquares-seed0")
+    train_one = "train one with: disbench train vq --dataset xysquares; and name it by --set first_stage=runs/vq-xys"
+    refused(f"a first stage is needed, and none is named: {train_one}")
     refused(r"there is no trained model at '.*nowhere'", first_stage=str(tmp_path / "nowhere"))
-    refused("holds a ldm, and a first stage is vq or kl", first_stage=before["ldm"])
+    refused("holds the model 'ldm', and a first stage is vq or kl", first_stage=before["ldm"])
     refused(
         "was trained on xysquares, and this is xysquares with other content", Few(), first_stage=before["first_stage"]
     )
@@ -385,14 +385,14 @@ def test_first_stages_that_cannot_be_used(before: dict[str, str], tmp_path: Path
     )
     with pytest.raises(
         UsageError,
-        match="at '', and what DisDiff starts from is needed: train one with: disbench train ldm",
+        match="what DisDiff starts from is needed, and none is named: train one with: disbench train ldm",
     ):
         build("disdiff", small("disdiff", {}), DATASET, 0)
     with pytest.raises(UsageError, match="there is no trained model at 'runs/ldm-x-seed0'"):
         build("disdiff", small("disdiff", {"ldm": "runs/ldm-x-seed0"}), DATASET, 0)
     with pytest.raises(UsageError, match="the ldm decides schedule, which is 'scaled_linear' there; leave out"):
         build("disdiff", small("disdiff", {"ldm": before["ldm"], "schedule": "cosine"}), DATASET, 0)
-    with pytest.raises(UsageError, match="holds a vq, and what DisDiff starts from is ldm"):
+    with pytest.raises(UsageError, match="holds the model 'vq', and what DisDiff starts from is ldm"):
         build("disdiff", small("disdiff", {"ldm": before["first_stage"]}), DATASET, 0)
 
 
@@ -434,8 +434,8 @@ def test_first_stage_at_finds_sizes_and_scale(before: dict[str, str]) -> None:
         ({"tokens": "scalar"}, "there is no tokens=scalar; did you mean 'scalars'"),
         ({"conditioning": "adgn"}, "there is no conditioning=adgn; did you mean 'adagn'"),
         ({"width": 12}, "width must be a multiple of 8; got 12"),
-        ({"sampling_steps": 2_000}, "sampling_steps must lie in 1 ... 1000"),
-        ({"eta": 1.5}, "eta in 0 ... 1"),
+        ({"sampling_steps": 2_000}, "steps of sampling must lie in 1 ... 1000; got 2000"),
+        ({"eta": 1.5}, "must lie in 0 ... 1; got 1.5"),
         ({"cache_latents": "maybe"}, "there is no cache_latents=maybe"),
     ],
 )
