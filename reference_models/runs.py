@@ -34,6 +34,7 @@ class Run:
         dataset: that it is trained on.
         train_seed: of all its chance.
         command: recorded.
+        device: recorded.
         is_writer: whether this process writes; of several, one does.
     """
 
@@ -46,10 +47,11 @@ class Run:
         train_seed: int,
         command: str,
         *,
+        device: str = "",
         is_writer: bool = True,
     ) -> None:
         self.out, self.name, self.config, self.dataset = out, name, config, dataset
-        self.train_seed, self.command, self.is_writer = train_seed, command, is_writer
+        self.train_seed, self.command, self.device, self.is_writer = train_seed, command, device, is_writer
         self.checkpoint = out / "ckpt.pt"
         self._saved_at = time.monotonic()
 
@@ -102,13 +104,14 @@ class Run:
             for key, value in described.items():
                 if before.get(key, value) != value:  # fields that came later are as they always were
                     raise UsageError(
-                        f"{self.out} holds a run with {key} {before[key]!r}; it cannot go on with {value!r}."
+                        f"{self.out} holds a run with {key} {before[key]!r}; it cannot go on with {value!r}. Name "
+                        "another folder with --out, or ask for the same."
                     )
         if is_finished:
             return False
         if self.is_writer:
             self._write("config.json", described)
-            self._write("env.json", records.run_info("", {}, self.command))
+            self._write("env.json", records.run_info(self.device, {}, self.command))
         return True
 
     def state(self) -> Mapping[str, Any] | None:

@@ -114,14 +114,15 @@ def train(
                 f"processes of {config.accumulate} parts each."
             )
         model, config = build(name, config, dataset, train_seed)
-        run = Run(out, name, config, dataset, train_seed, command, is_writer=distributed.rank() == 0)
+        is_writer = distributed.rank() == 0
+        run = Run(out, name, config, dataset, train_seed, command, device=str(where), is_writer=is_writer)
         with Stopping(run.go_on) as stopping, run.held():
             if not run.begin(resume):
                 return run.checkpoint
             model.to(where, memory_format=torch.channels_last)  # convolutions take two thirds of the time on a CPU
-            Loop(run, model, config, dataset, where, progress and distributed.rank() == 0).go(stopping)
+            Loop(run, model, config, dataset, where, progress and is_writer).go(stopping)
             with stopping.at_once("stopped after the last step, before the run was scored"):
-                if distributed.rank() == 0:
+                if is_writer:
                     finish(run, model.cpu(), dataset, str(where), score, progress)
         return run.checkpoint
 

@@ -54,7 +54,8 @@ def test_train_writes_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture
     (record,) = records.read(run / "score.jsonl")
     assert record["key"]["protocol"]["name"] == "quick"
     assert record["model"]["content_hash"] == checkpoint.content_hash
-    assert json.loads((run / "env.json").read_text())["versions"]["torch"] == torch.__version__
+    environment = json.loads((run / "env.json").read_text())
+    assert (environment["device"], environment["versions"]["torch"]) == ("cpu", torch.__version__)
     assert main(words) == 2
     assert "holds a finished run already" in capsys.readouterr().err
     score = ["score", "--model", str(run), "--dataset", "rooms3d", "--metrics", "mig", "--set", "mig.num_train=99"]
