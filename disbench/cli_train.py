@@ -44,6 +44,9 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda ... (default: %(default)s)")
     parser.add_argument(
+        "--score-every", type=int, default=0, metavar="N", help="score every N steps, too, into the run's curve.jsonl"
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="print what would be trained, as JSON, and train nothing"
     )
     parser.set_defaults(run=_train)
@@ -75,6 +78,7 @@ def _train(arguments: argparse.Namespace) -> int:
             device=arguments.device,
             command=arguments.command,
             resume=is_begun,
+            **({"score_every": arguments.score_every} if arguments.score_every else {}),
         )
     except Stopped as stopped:  # the message ends with what to type, which lacks what the trainer does not know
         raise Stopped(f"{stopped}{_told_again(arguments)}", stopped.signal) from stopped
@@ -95,6 +99,7 @@ def _told_again(arguments: argparse.Namespace) -> str:
         "--dataset": arguments.dataset if is_path else None,
         "--data-dir": arguments.data_dir,
         "--device": None if arguments.device == "cpu" else arguments.device,
+        "--score-every": str(arguments.score_every) if arguments.score_every else None,
     }
     return "".join(f" {option} {shlex.quote(value)}" for option, value in given.items() if value is not None)
 

@@ -144,7 +144,11 @@ def _from_text(text: str, array: Array, trust: bool) -> Model:
         return Model(text, call=_unfitted, fit=lambda dataset: _from_baseline(text, dataset))
     if (found := _file_of(text)) is not None:
         path, name = found
-        return _from_archive(path, trust) if _kind_of_archive(path) else _from_checkpoint(path, name)
+        return (
+            _from_archive(path, trust)
+            if _kind_of_archive(path)
+            else of_checkpoint(checkpoint.load(path), name, str(path))
+        )
     where, _, method = text.rpartition(":")
     if where and (found := _file_of(where)) is not None:
         return _with_method(*found, method)
@@ -186,8 +190,13 @@ def _name_of(path: Path) -> str:
     return path.resolve().parent.name if path.name == "ckpt.pt" else path.stem
 
 
-def _from_checkpoint(path: Path, name: str) -> Model:
-    found = checkpoint.load(path)
+def of_checkpoint(found: checkpoint.Checkpoint, name: str, where: str = "the checkpoint") -> Model:
+    """The model that a checkpoint holds.
+
+    Raises:
+        UsageError: there is no such kind of model.
+        DisbenchError: its tensors do not fit; the message says `where` they are.
+    """
     entry = registry.pick("kind of model", found.model, registry.models())
     with torch.random.fork_rng():
         module = entry.build(override(entry.config(), found.config))
@@ -196,7 +205,7 @@ def _from_checkpoint(path: Path, name: str) -> Model:
         module.load_state_dict(weights)
     except RuntimeError as error:
         raise DisbenchError(
-            f"the tensors in {path} do not fit the model {found.model!r} and the config that it names; "
+            f"the tensors in {where} do not fit the model {found.model!r} and the config that it names; "
             "was it written by another version of the model? (--debug lists the tensors)"
         ) from error
     module.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -207,7 +216,7 @@ def _with_method(path: Path, name: str, method: str) -> Model:
     """The model of a checkpoint, with another method of its module in place of the module."""
     if _kind_of_archive(path):
         raise UsageError(f"{path} is an archive, of which {method!r} cannot be taken; a method is one of a checkpoint.")
-    model = _from_checkpoint(path, name)
+    model = of_checkpoint(checkpoint.load(path), name, str(path))
     kind = type(model.module)
     known = [n for n in dir(kind) if n[0] != "_" and not hasattr(nn.Module, n) and callable(getattr(kind, n))]
     if method not in known:

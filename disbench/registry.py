@@ -68,7 +68,8 @@ class ModelEntry:
         config: a frozen dataclass, all fields with defaults.
         build: config -> module that maps Images to Codes or Tokens.
         train: what `disbench train` and `disbench study` call, or None: (name, config, dataset, *, train_seed, out,
-            device, command, progress, resume, score) -> path of OUT/ckpt.pt. `reference_models.training.train` is ours.
+            device, command, progress, resume, score, score_every) -> path of OUT/ckpt.pt; the last only if asked for.
+            `reference_models.training.train` is ours.
         presets: name -> the fields of the config that it changes, as `disbench train --preset` takes them; none by
             default. Ours have paper, gpu-hour and cpu-minutes.
         sweep: the hyper-parameter that a study varies, a field of the config -> its values; none by default.

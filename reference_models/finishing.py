@@ -1,14 +1,17 @@
-"""What is made of a run when its training ends: the checkpoint, its score, and sheets to look at."""
+"""What is made of a run: its scores along the way, and at the end the checkpoint, its score, and sheets to look at."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from disbench import registry
+from disbench import records, registry
 from disbench.encode import Encoder
-from disbench.models import load_model
+from disbench.models import Model, load_model, of_checkpoint
 from disbench.pictures import save_png
 from disbench.protocols import PROTOCOLS
 from disbench.sheets import Subject, possible, reconstructions, samples, traversals
@@ -25,25 +28,53 @@ def finish(run: Run, model: Any, dataset: Dataset, device: str, score: str | Non
 
     Only then is the run at its end: one that is interrupted here is finished when it is resumed.
     """
-    run.write_checkpoint(model.state_dict(), run.config.steps)
+    run.write_checkpoint(model.state_dict())
     model.eval()
     _draw(run, model, dataset, torch.device(device))
     if score is not None and model.scored:
-        _score(run, model, dataset, device, score, progress)
+        _score(load_model(run.checkpoint), run, score, device, run.out / "score.jsonl", progress)
     run.end()
 
 
-def _score(run: Run, model: Any, dataset: Dataset, device: str, protocol: str, progress: bool) -> None:
-    """score.jsonl; tokens become codes by what the protocol says, or by their first principal components."""
+class Curve:
+    """Records of a run's model after every so many steps, in its curve.jsonl.
+
+    Args:
+        run: that is scored.
+        every: steps; 0 for never.
+        protocol: that it is scored under.
+        device: where.
+        progress: show bars on stderr.
+    """
+
+    def __init__(self, run: Run, every: int, protocol: str, device: str, progress: bool) -> None:
+        self._run, self._every, self._protocol, self._device, self._progress = run, every, protocol, device, progress
+        self._out = run.out / "curve.jsonl"
+        found = records.read(self._out) if every and self._out.exists() else ()
+        self._scored = {record["model"]["train"]["steps"] for record in found}
+
+    def is_due(self, step: int) -> bool:
+        """Whether the model is to be scored as it is after this step: 0 is a random one, the last is scored anyway."""
+        is_wanted = self._every > 0 and step % self._every == 0 and step < self._run.config.steps
+        return is_wanted and step not in self._scored
+
+    def add(self, weights: Mapping[str, Tensor], step: int) -> None:
+        """Score the model that has these weights."""
+        model = of_checkpoint(self._run.as_checkpoint(weights, step), self._run.out.name)
+        _score(model, self._run, self._protocol, self._device, self._out, self._progress)
+        self._scored.add(step)
+
+
+def _score(model: Model, run: Run, protocol: str, device: str, out: Path, progress: bool) -> None:
+    """Add a record; tokens become codes by what the protocol says, or by their first principal components."""
     from disbench.evaluation import evaluate
 
     reducer = None
-    if Encoder(load_model(model), dataset, torch.device("cpu")).returns_tokens():
+    if Encoder(model, run.dataset, torch.device("cpu")).returns_tokens():
         reducer = registry.pick("protocol", protocol, PROTOCOLS).reducer or "pca"
-    out = run.out / "score.jsonl"
     evaluate(
-        run.checkpoint,
-        dataset,
+        model,
+        run.dataset,
         protocol=protocol,
         device=device,
         reducer=reducer,

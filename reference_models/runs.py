@@ -161,8 +161,12 @@ class Run:
         """The run is finished: the state to go on from is not needed any more."""
         self._state.unlink(missing_ok=True)
 
-    def write_checkpoint(self, weights: Mapping[str, Tensor], steps: int) -> None:
-        """Write ckpt.pt.
+    def write_checkpoint(self, weights: Mapping[str, Tensor]) -> None:
+        """Write ckpt.pt."""
+        checkpoint.save(self.as_checkpoint(weights, self.config.steps), self.checkpoint)
+
+    def as_checkpoint(self, weights: Mapping[str, Tensor], steps: int) -> checkpoint.Checkpoint:
+        """The model after so many steps, as a checkpoint.
 
         Half precision: as small as a shipped file should be, and what is scored is what is kept.
         """
@@ -171,15 +175,14 @@ class Run:
             "dataset_hash": self.dataset.content_hash,
             "train_seed": self.train_seed,
             "steps": steps,
+            "planned_steps": self.config.steps,
             "command": self.command,
             "versions": {"disbench": disbench.__version__, "torch": torch.__version__},
         }
         kept = {k: v.detach().cpu().half() if v.is_floating_point() else v.cpu() for k, v in weights.items()}
         if not all(bool(torch.isfinite(value).all()) for value in kept.values()):
             raise DisbenchError("a weight is larger than half precision holds; lower learning_rate.")
-        checkpoint.save(
-            checkpoint.Checkpoint(self.name, dataclasses.asdict(self.config), kept, trained), self.checkpoint
-        )
+        return checkpoint.Checkpoint(self.name, dataclasses.asdict(self.config), kept, trained)
 
     @property
     def _state(self) -> Path:
@@ -233,6 +236,13 @@ class Progress(contextlib.AbstractContextManager["Progress"]):
         started = time.perf_counter()
         yield
         self._waited += time.perf_counter() - started
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """While something else than training goes on."""
+        started = time.perf_counter()
+        yield
+        self._started += time.perf_counter() - started
 
     def note(self, step: int, terms: Mapping[str, Tensor]) -> dict[str, Any]:
         """Write a line; returns what the bar shows."""

@@ -25,7 +25,7 @@ from disbench.settings import check_numbers
 from disbench.types import Dataset, Pixels
 from reference_models import distributed
 from reference_models.batches import Batches
-from reference_models.finishing import finish
+from reference_models.finishing import Curve, finish
 from reference_models.runs import Progress, Run
 from reference_models.stopping import Stopping
 
@@ -80,6 +80,7 @@ def train(
     progress: bool = True,
     resume: bool = False,
     score: str | None = "quick",
+    score_every: int = 0,
 ) -> Path:
     """Train a model on uniform draws (with replacement) from a data set, and write its checkpoint.
 
@@ -96,17 +97,21 @@ def train(
         progress: show a bar on stderr.
         resume: go on where a run of the same config in that folder stopped; begin if there is none.
         score: protocol that the trained model is scored under at the end; None for none.
+        score_every: steps after which it is scored along the way as well, into curve.jsonl; 0 for never.
 
     Returns:
         The path of ckpt.pt.
 
     Raises:
-        UsageError: the folder holds a run, or another one than the one to be resumed, or is in use.
+        UsageError: the folder holds a run, or another one than the one to be resumed, or is in use; or a model that
+            has no codes is to be scored along the way.
         DisbenchError: the model does not take such images, its loss is not finite, or the disk is full.
         Stopped: SIGINT or SIGTERM came; the run can be resumed.
     """
     if not 0 <= train_seed < 2**63:
         raise UsageError(f"train_seed must lie in 0 ... 2^63 - 1; got {train_seed}.")
+    if score_every < 0:
+        raise UsageError(f"score_every must be at least 0; got {score_every}.")
     with distributed.processes(check_device(device)) as where:
         if config.batch_size % (distributed.n_processes() * config.accumulate):
             raise UsageError(
@@ -114,13 +119,16 @@ def train(
                 f"processes of {config.accumulate} parts each."
             )
         model, config = build(name, config, dataset, train_seed)
+        if score_every and not (model.scored and score):
+            raise UsageError(f"{name} has no codes that could be scored along the way; leave out score_every.")
         is_writer = distributed.rank() == 0
         run = Run(out, name, config, dataset, train_seed, command, device=str(where), is_writer=is_writer)
         with Stopping(run.go_on) as stopping, run.held():
             if not run.begin(resume):
                 return run.checkpoint
             model.to(where, memory_format=torch.channels_last)  # convolutions take two thirds of the time on a CPU
-            Loop(run, model, config, dataset, where, progress and is_writer).go(stopping)
+            curve = Curve(run, score_every, score or "", str(where), progress)
+            Loop(run, model, config, dataset, where, progress and is_writer).go(stopping, curve)
             with stopping.at_once("stopped after the last step, before the run was scored"):
                 if is_writer:
                     finish(run, model.cpu(), dataset, str(where), score, progress)
@@ -193,8 +201,8 @@ class Loop:
         self.batches = Batches(dataset, model, config.batch_size, self.generator, device)
         self.first_bad = torch.full((), -1, device=device)  # the first step whose loss is not finite
 
-    def go(self, stopping: Stopping) -> None:
-        """Train to the end, or until a signal stops it."""
+    def go(self, stopping: Stopping, curve: Curve) -> None:
+        """Train to the end, or until a signal stops it, and score the model along the way."""
         config, model = self.config, self.model
         model.train()
         if model.frozen and not self.step:
@@ -210,6 +218,11 @@ class Loop:
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices), bar, contextlib.closing(self.batches), watch:
             while self.step < config.steps:
+                if curve.is_due(self.step):
+                    self._save()
+                    if self.run.is_writer:  # of several processes, the others wait in the next step
+                        with watch.resting(), stopping.at_once(f"stopped at step {self.step:,}"):
+                            curve.add(self._kept_weights(), self.step)
                 with watch.waiting():
                     pixels, drawn, after = next(self.batches)
                 self._seed()
@@ -227,7 +240,7 @@ class Loop:
                 if self.run.is_due():
                     self._save()
             self._save()
-        model.load_state_dict(self.average, strict=False)
+        model.load_state_dict(self._kept_weights())
         model.conclude(self.batches.dataset, self.device)
 
     def take(self, pixels: Pixels, drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -295,6 +308,11 @@ class Loop:
             for name, value in self.model.state_dict().items()
             if name.startswith(self.model.averaged) and value.is_floating_point()
         }
+
+    def _kept_weights(self) -> dict[str, Tensor]:
+        """The model's tensors, with averages in place of what they are averages of."""
+        tensors: dict[str, Tensor] = self.model.state_dict()
+        return tensors | self.average
 
     def _warm_up(self) -> None:
         if not self.config.warmup_steps:

@@ -17,13 +17,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from disbench import DisbenchError, UsageError, checkpoint, registry
+from disbench import DisbenchError, UsageError, checkpoint, records, registry
 from disbench.cli import main
 from disbench.errors import Stopped
 from disbench.files import claimed
 from disbench.registry import load_dataset
 from disbench.settings import override
-from reference_models import runs, training
+from reference_models import finishing, runs, training
 from reference_models.stopping import Stopping
 from reference_models.training import train
 
@@ -122,6 +122,38 @@ def test_another_run_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "run" / "state.pt").write_bytes(b"nothing")
     with pytest.raises(DisbenchError, match=r"state\.pt cannot be read; delete it to begin anew"):
         trained("beta_vae", tmp_path / "run", config_of("beta_vae"), resume=True)
+
+
+def test_scores_along_the_way_change_nothing_and_are_taken_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of("beta_vae")
+    whole = trained("beta_vae", tmp_path / "whole", config)
+    score, scored = finishing.Curve.add, []
+
+    def scoring(curve: finishing.Curve, weights: Any, step: int) -> None:
+        if step == 2 and step not in scored:
+            scored.append(step)
+            raise InterruptedRun
+        score(curve, weights, step)
+
+    monkeypatch.setattr(finishing.Curve, "add", scoring)
+    options: dict[str, Any] = {"train_seed": 3, "out": tmp_path / "run", "progress": False, "score_every": 2}
+    with pytest.raises(InterruptedRun):
+        train("beta_vae", config, load_dataset("xysquares"), **options)
+    found = checkpoint.load(train("beta_vae", config, load_dataset("xysquares"), **options, resume=True))
+    assert found.content_hash == whole.content_hash
+    curve, last = (list(records.read(tmp_path / "run" / f"{name}.jsonl")) for name in ("curve", "score"))
+    trained_as = [record["model"]["train"] for record in [*curve, *last]]
+    assert [(part["steps"], part["planned_steps"]) for part in trained_as] == [(0, 4), (2, 4), (4, 4)]
+    assert len({record["model"]["content_hash"] for record in [*curve, *last]}) == 3
+    assert len({record["identity"] for record in [*curve, *last]}) == 1
+
+
+def test_what_has_no_codes_is_not_scored_along_the_way(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="vq has no codes that could be scored along the way; leave out score_every"):
+        train("vq", config_of("vq"), load_dataset("xysquares"), train_seed=3, out=tmp_path / "run", score_every=2)
+    assert not (tmp_path / "run").exists()
 
 
 def test_statistics_behind_the_state_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
