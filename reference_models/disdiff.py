@@ -21,7 +21,7 @@ from disbench.errors import UsageError, did_you_mean
 from disbench.registry import ModelEntry
 from disbench.types import Dataset
 from reference_models.diffusion.conditioned import Diffusion, DiffusionConfig
-from reference_models.diffusion.encoders import Encoder4
+from reference_models.diffusion.encoders import Encoder4, ImageEncoder
 from reference_models.diffusion.latents import trained_before
 from reference_models.diffusion.shift import ShiftBranch
 from reference_models.objectives import full_precision
@@ -54,6 +54,12 @@ class Config(DiffusionConfig):
             raise UsageError(f"there is no weighted_by={self.weighted_by}; {near}")
 
 
+def encoder_of(config: Config) -> ImageEncoder:
+    """The encoder, whose numbers are the units."""
+    body = Encoder4(config.n_channels, config.n_codes * config.unit_width, config.encoder_width)
+    return ImageEncoder(body, config.n_codes)
+
+
 class DisDiff(Diffusion):
     """Called with Images it returns the units (n, units, width)."""
 
@@ -63,7 +69,7 @@ class DisDiff(Diffusion):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.encoder = Encoder4(config.n_channels, config.n_codes * config.unit_width, config.encoder_width)
+        self.encoder = encoder_of(config)
         self.branch = ShiftBranch(
             self.space.shape[0],
             config.widths,
@@ -96,8 +102,8 @@ class DisDiff(Diffusion):
 
     def forward(self, images: Tensor) -> Tensor:
         """Tokens: the units (n, units, width)."""
-        units: Tensor = self.encoder(2 * images - 1)
-        return units.unflatten(1, (self.config.n_codes, self.config.unit_width))
+        units: Tensor = self.encoder(images)
+        return units
 
     def draw(self, n: int, generator: Generator) -> dict[str, Tensor]:
         """As in any diffusion, and `unit` (n,), uniform: the one that is told from the others."""
@@ -143,7 +149,7 @@ class DisDiff(Diffusion):
             units: of the images, without gradient.
             unit: which one shifted (n,).
         """
-        judge = copy.deepcopy(self.encoder).requires_grad_(False).eval()
+        judge = copy.deepcopy(self.encoder.body).requires_grad_(False).eval()
         images, moved_images = (self.space.pictures(latents) for latents in (clean, moved))
         found, found_moved = (judge(x).view_as(units) for x in (images, moved_images))
         from_before, from_moved = (found - units).norm(dim=2), (found_moved - units).norm(dim=2)
@@ -179,5 +185,6 @@ MODELS = {
     "disdiff": ModelEntry(
         "DisDiff (Yang et al. 2023): units whose shifts of a frozen denoiser's noise can be told apart",
         Config, DisDiff, train, PRESETS,
-    )
+    ),
+    "disdiff-encoder": ModelEntry("DisDiff's encoder alone, of a trained model", Config, encoder_of),
 }  # fmt: skip

@@ -19,7 +19,7 @@ from disbench.images import serve, to_images
 from disbench.registry import ModelEntry
 from disbench.types import Dataset
 from reference_models.diffusion.conditioned import Diffusion, DiffusionConfig
-from reference_models.diffusion.encoders import Encoder4, PaperEncoder, ScalarTokens
+from reference_models.diffusion.encoders import Encoder4, ImageEncoder, PaperEncoder, ScalarTokens
 from reference_models.training import train
 
 Tokens = Literal["scalars", "vectors"]
@@ -49,6 +49,19 @@ class Config(DiffusionConfig):
                 raise UsageError(f"there is no {name}={value}; {did_you_mean(value, known)}")
 
 
+def n_outputs(config: Config) -> int:
+    """Numbers that the encoder gives for an image."""
+    return config.n_codes * (config.token_width if config.tokens == "vectors" else 1)
+
+
+def encoder_of(config: Config) -> ImageEncoder:
+    """The encoder, with the MLPs that make tokens of its scalars."""
+    sizes = {"width": config.encoder_width} if config.encoder_width else {}
+    body = ENCODERS[config.encoder](config.n_channels, n_outputs(config), **sizes)
+    to_tokens = ScalarTokens(config.n_codes, config.token_width) if config.tokens == "scalars" else None
+    return ImageEncoder(body, config.n_codes, to_tokens)
+
+
 class EncDiff(Diffusion):
     """Called with Images it returns the scalars (n, N), or the tokens (n, N, d) where tokens are vectors."""
 
@@ -59,29 +72,18 @@ class EncDiff(Diffusion):
         super().__init__(
             config, conditioning=config.conditioning, n_tokens=config.n_codes, token_width=config.token_width
         )
-        n_outputs = config.n_codes * (config.token_width if config.tokens == "vectors" else 1)
-        sizes = {"width": config.encoder_width} if config.encoder_width else {}
-        self.encoder = ENCODERS[config.encoder](config.n_channels, n_outputs, **sizes)
-        if config.tokens == "scalars":
-            self.to_tokens = ScalarTokens(config.n_codes, config.token_width)
-        self.register_buffer("kept", torch.zeros(N_KEPT, n_outputs))
+        self.encoder = encoder_of(config)
+        self.register_buffer("kept", torch.zeros(N_KEPT, n_outputs(config)))
         self.kept: Tensor  # codes of images of the data set
 
     def forward(self, images: Tensor) -> Tensor:
         """Codes (n, N), or tokens (n, N, d) where they are vectors."""
-        codes: Tensor = self.encoder(2 * images - 1)
-        return self._shaped(codes)
-
-    def _shaped(self, codes: Tensor) -> Tensor:
-        return codes.unflatten(1, (self.config.n_codes, -1)) if self.config.tokens == "vectors" else codes
+        codes: Tensor = self.encoder(images)
+        return codes
 
     def tokens(self, images: Tensor) -> Tensor:
         """The tokens (n, N, d) that the denoiser looks at."""
-        return self.as_tokens(self(images))
-
-    def as_tokens(self, codes: Tensor) -> Tensor:
-        """Tokens (n, N, d) of what `forward` returned."""
-        return codes if self.config.tokens == "vectors" else self.to_tokens(codes)
+        return self.encoder.tokens(images)
 
     def losses(self, images: Tensor, drawn: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:  # noqa: ARG002
         """`loss` is the distance of the predicted noise from the noise."""
@@ -90,7 +92,7 @@ class EncDiff(Diffusion):
 
     def denoise(self, codes: Tensor) -> partial[Tensor]:
         """What predicts the noise given codes: (noisy, timesteps) -> noise."""
-        return partial(self.denoiser, tokens=self.as_tokens(codes))
+        return partial(self.denoiser, tokens=self.encoder.as_tokens(codes))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Images in [0, 1] of codes or tokens, as `forward` returns them; all noise is the same in every row."""
@@ -110,7 +112,7 @@ class EncDiff(Diffusion):
     def generate(self, n: int, generator: Generator) -> Tensor:
         """Images (n, c, 64, 64) in [0, 1] of codes of random images; the generator is on the CPU."""
         codes = self.kept[torch.randint(N_KEPT, (n,), generator=generator).to(self.kept.device)]
-        return self.sample(self.denoise(self._shaped(codes)), n, generator)
+        return self.sample(self.denoise(self.encoder.shaped(codes)), n, generator)
 
     @torch.no_grad()
     def conclude(self, dataset: Dataset, device: torch.device) -> None:
@@ -139,5 +141,6 @@ MODELS = {
     "encdiff": ModelEntry(
         "EncDiff (Yang et al. 2024): a token per factor, which a denoiser looks at by cross-attention",
         Config, EncDiff, train, PRESETS,
-    )
+    ),
+    "encdiff-encoder": ModelEntry("EncDiff's encoder alone, of a trained model", Config, encoder_of),
 }  # fmt: skip

@@ -90,6 +90,36 @@ class PaperEncoder(nn.Module):
         return self.head(self.body(images))
 
 
+class ImageEncoder(nn.Module):
+    """What of a diffusion model is scored: images (n, c, 64, 64) in [0, 1] to codes (n, N), or tokens (n, N, d).
+
+    Args:
+        body: images in [-1, 1] -> numbers (n, N or N * d).
+        n_codes: N.
+        to_tokens: makes tokens of scalar codes; None where the body's numbers are tokens already.
+    """
+
+    def __init__(self, body: nn.Module, n_codes: int, to_tokens: ScalarTokens | None = None) -> None:
+        super().__init__()
+        self.body, self.n_codes, self.to_tokens = body, n_codes, to_tokens
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Codes (n, N), or tokens (n, N, d) where the body gives them."""
+        return self.shaped(self.body(2 * images - 1))
+
+    def shaped(self, numbers: Tensor) -> Tensor:
+        """What `forward` returns, of the body's numbers."""
+        return numbers.unflatten(1, (self.n_codes, -1)) if self.to_tokens is None else numbers
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Tokens (n, N, d)."""
+        return self.as_tokens(self(images))
+
+    def as_tokens(self, codes: Tensor) -> Tensor:
+        """Tokens (n, N, d) of what `forward` returned."""
+        return codes if self.to_tokens is None else self.to_tokens(codes)
+
+
 class ScalarTokens(nn.Module):
     """Scalars (n, N) -> tokens (n, N, token_width), each through an MLP of its own, all in one batched product.
 

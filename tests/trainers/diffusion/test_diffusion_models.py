@@ -72,7 +72,8 @@ def test_sizes_are_the_published_ones() -> None:
             models()[name].build(models()[name].config()) for name in ("encdiff", "ldm", "disdiff")
         )
     assert numbers(encdiff) == 42_322_005  # the paper prints 42.3 M
-    assert [numbers(part) for part in (encdiff.space, encdiff.denoiser, encdiff.encoder, encdiff.to_tokens)] == [
+    parts = (encdiff.space, encdiff.denoiser, encdiff.encoder.body, encdiff.encoder.to_tokens)
+    assert [numbers(part) for part in parts] == [
         3_478_078, 37_469_635, 1_164_052, 210_240,
     ]  # fmt: skip
     assert [numbers(part) for part in (ldm.space, ldm.denoiser)] == [3_478_078, 29_422_467]
@@ -106,7 +107,7 @@ def test_presets_of_encdiff_are_built(preset: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "moving"),
-    [("ldm", {"denoiser"}), ("encdiff", {"denoiser", "encoder", "to_tokens"}), ("disdiff", {"encoder", "branch"})],
+    [("ldm", {"denoiser"}), ("encdiff", {"denoiser", "encoder"}), ("disdiff", {"encoder", "branch"})],
 )
 def test_what_is_trained_moves_and_what_is_frozen_does_not(name: str, moving: set[str], before: dict[str, str]) -> None:
     changes = start_of(name, before) | {"steps": 3, "warmup_steps": 0, "ema": 0.0, "disentangling_weight": 1.0}
@@ -166,7 +167,9 @@ def plain_disentangling(
         pair = [(noisy - float((1 - products[t]).sqrt()) * e) / float(products[t].sqrt()) for e in (before, moved)]
         model.encoder.eval()
         found, found_moved = (
-            model.encoder(model.space.stage.reconstruct(x / model.space.scale, quantise=False)).view(units.shape[1:])
+            model.encoder.body(model.space.stage.reconstruct(x / model.space.scale, quantise=False)).view(
+                units.shape[1:]
+            )
             for x in pair
         )
         model.encoder.train()
