@@ -20,17 +20,14 @@ from torch import Generator, Tensor
 from disbench.errors import UsageError, did_you_mean
 from disbench.registry import ModelEntry
 from disbench.types import Dataset
+from reference_models.diffusion.before import DECIDED_BY_LDM, ldm_at
 from reference_models.diffusion.conditioned import Diffusion, DiffusionConfig
 from reference_models.diffusion.encoders import Encoder4, ImageEncoder
-from reference_models.diffusion.latents import trained_before
 from reference_models.diffusion.shift import ShiftBranch
 from reference_models.objectives import full_precision
 from reference_models.training import train
 
 Weighting = Literal["latent", "image"]
-TAKEN_OVER = (  # fields of the config that the ldm decides
-    "space", "first_stage", "first_stage_width", "codebook_size", "first_stage_hash", "width", "heads", "schedule",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,14 +80,8 @@ class DisDiff(Diffusion):
         """The trained ldm that the config names by its path, with its first stage."""
         if re.fullmatch("[0-9a-f]{16}", self.config.ldm):  # of one that was found
             return self.config, {}
-        name = dataset.spec.name
-        train_one = f"train one with: disbench train ldm --dataset {name} --set first_stage=RUN"
-        name_it = f"; and name it by --set ldm=runs/ldm-{name}-seed0."
-        found = trained_before(self.config.ldm, ("ldm",), dataset, "what DisDiff starts from", train_one, name_it)
-        decided = {name: found.config[name] for name in TAKEN_OVER}
-        for key, value in decided.items():
-            if (asked := getattr(self.config, key)) not in (getattr(Config, key), value):
-                raise UsageError(f"the ldm decides {key}, which is {value!r} there; leave out {key}={asked!r}.")
+        found = ldm_at(self.config.ldm, self.config, dataset)
+        decided = {name: found.config[name] for name in DECIDED_BY_LDM}
         tensors = {k: v.float() if v.is_floating_point() else v for k, v in found.state_dict.items()}
         return dataclasses.replace(self.config, **decided, ldm=found.content_hash[:16]), tensors
 

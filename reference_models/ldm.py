@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Generator, Tensor
@@ -13,15 +12,9 @@ from reference_models.diffusion.conditioned import Diffusion, DiffusionConfig
 from reference_models.training import train
 
 
-@dataclass(frozen=True)
-class Config(DiffusionConfig):
-    """The released settings."""
-
-
 class Ldm(Diffusion):
     """It has no codes: called with images it returns their latents, flattened."""
 
-    config: Config
     scored = False
     decoding_cost = 0
     generated_from = "noise"
@@ -55,6 +48,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 MODELS = {
     "ldm": ModelEntry(
-        "unconditional latent diffusion (Rombach et al. 2022), which DisDiff starts from", Config, Ldm, train, PRESETS
+        "unconditional latent diffusion (Rombach et al. 2022), which DisDiff starts from",
+        DiffusionConfig,
+        Ldm,
+        train,
+        PRESETS,
     )
 }

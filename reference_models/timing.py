@@ -38,7 +38,8 @@ def seconds_per_step(name: str, config: TrainConfig, image_shape: tuple[int, ...
     where = check_device(device)
     config = dataclasses.replace(config, n_channels=image_shape[-1], n_images=len(_Blank(image_shape)))
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
-        model = _model(name, config)
+        model: Any = registry.models()[name].build(config)
+        model.pretend()
         model.to(where, memory_format=torch.channels_last)
         loop = Loop(_NoRun(), model, config, _Blank(image_shape), where, progress=False)  # type: ignore[arg-type]
         loop.step = config.steps - 1  # when all that begins later has begun
@@ -51,16 +52,6 @@ def seconds_per_step(name: str, config: TrainConfig, image_shape: tuple[int, ...
             while len(found) < N_STEPS and sum(found) < LONG:
                 found.append(_seconds(loop, where))
     return sorted(found)[len(found) // 2]
-
-
-def _model(name: str, config: TrainConfig) -> Any:
-    """The model, with something in place of what it would take over and of what would be encoded once."""
-    model: Any = registry.models()[name].build(config)
-    if (space := getattr(model, "space", None)) is not None:
-        space.scale.fill_(1.0)
-        if space.config.cache_latents != "no" and space.stage is not None:
-            space._table = torch.randn(config.n_images, *space.shape).half()
-    return model
 
 
 def _seconds(loop: Loop, device: torch.device) -> float:

@@ -34,6 +34,9 @@ class Trainable(nn.Module):
         """
         return self.config, {}
 
+    def pretend(self) -> None:
+        """Stand-ins for what `taken_over` and `prepare` would bring, so that a step can be timed without them."""
+
     def prepare(self, dataset: Dataset, device: torch.device) -> None:
         """Whatever is computed of the data set once; called on the device before the first step, and on resuming."""
 

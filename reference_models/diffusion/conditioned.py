@@ -90,6 +90,10 @@ class Diffusion(Trainable):
         decided, tensors = first_stage_at(config, dataset)
         return dataclasses.replace(config, **decided), {f"space.{name}": value for name, value in tensors.items()}
 
+    def pretend(self) -> None:
+        """Latents drawn at random."""
+        self.space.pretend(self.config.n_images)
+
     def prepare(self, dataset: Dataset, device: torch.device) -> None:
         """Encode the data set, if it is to be encoded once."""
         self.space.prepare(dataset, device)

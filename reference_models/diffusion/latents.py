@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -16,13 +15,13 @@ from disbench.errors import DisbenchError, UsageError, did_you_mean
 from disbench.images import to_images
 from disbench.settings import override
 from disbench.types import Dataset, Indices
+from reference_models.diffusion.before import FIRST_STAGES, trained_before
 from reference_models.diffusion.encoded import latents_of
 from reference_models.diffusion.first_stage import SIDE
 from reference_models.objectives import full_precision
 from reference_models.training import TrainConfig
 
 Space = Literal["latent", "pixel"]
-KINDS = ("vq", "kl")
 N_FOR_SCALE = 128  # images whose latents' spread sets the scale: a training batch, as released
 
 
@@ -103,6 +102,12 @@ class LatentSpace(nn.Module):
         device = self.scale.device
         return {"latents": self._table[index.to(self._table.device)].to(device, non_blocking=True)}
 
+    def pretend(self, n_images: int) -> None:
+        """Be as if a first stage had been found, and so many images encoded, if any would be."""
+        self.scale.fill_(1.0)
+        if self.config.cache_latents != "no" and self.stage is not None:
+            self._table = torch.randn(n_images, *self.shape).half()
+
     def prepare(self, dataset: Dataset, device: torch.device) -> None:
         """Encode the data set, if that is to be done once.
 
@@ -149,7 +154,7 @@ def first_stage_at(config: LatentConfig, dataset: Dataset) -> tuple[dict[str, An
 
 def _stage(config: LatentConfig) -> Any:
     """The network of a first stage, without what it is trained with."""
-    if config.first_stage not in KINDS:  # a path, whose network is built when it is read
+    if config.first_stage not in FIRST_STAGES:  # a path, whose network is built when it is read
         config = dataclasses.replace(config, first_stage="vq")
     entry = registry.models()[config.first_stage]
     sizes = {"n_channels": config.n_channels, "width": config.first_stage_width}
@@ -164,36 +169,4 @@ def _load_stage(place: str, dataset: Dataset) -> checkpoint.Checkpoint:
     name = dataset.spec.name
     train_one = f"train one with: disbench train vq --dataset {name}"
     name_it = f"; and name it by --set first_stage=runs/vq-{name}-seed0, or use --set space=pixel."
-    return trained_before(place, KINDS, dataset, "a first stage", train_one, name_it)
-
-
-def trained_before(
-    place: str, kinds: tuple[str, ...], dataset: Dataset, what: str, train_one: str, name_it: str
-) -> checkpoint.Checkpoint:
-    """The checkpoint that a model starts from, checked to be of such a kind, and trained on this data set.
-
-    Args:
-        place: path of a checkpoint or a run folder.
-        kinds: of models that will do.
-        dataset: that is to be trained on.
-        what: it is, as messages call it.
-        train_one: what to do where there is none.
-        name_it: how it is then named.
-
-    Raises:
-        UsageError: it is none of that.
-    """
-    path = Path(place) / "ckpt.pt" if Path(place).is_dir() else Path(place)
-    if not place or not path.is_file():
-        lack = "none is named" if place in ("", *KINDS) else f"there is no trained model at {place!r}"
-        raise UsageError(f"{what} is needed, and {lack}: {train_one}{name_it}")
-    found = checkpoint.load(path)
-    if found.model not in kinds:
-        raise UsageError(
-            f"{path} holds the model {found.model!r}, and {what} is {' or '.join(kinds)}: {train_one}{name_it}"
-        )
-    if found.train.get("dataset_hash") != dataset.content_hash:
-        of, name = found.train.get("dataset"), dataset.spec.name
-        here = name if of != name else f"{name} with other content"
-        raise UsageError(f"the {found.model} at {path} was trained on {of}, and this is {here}: {train_one}{name_it}")
-    return found
+    return trained_before(place, FIRST_STAGES, dataset, "a first stage", train_one, name_it)

@@ -15,9 +15,11 @@ from torch import Tensor
 
 from disbench import UsageError, checkpoint
 from disbench.errors import Stopped
+from disbench.models import load_model
 from disbench.registry import load_dataset, models
 from disbench.settings import override
 from reference_models.diffusion import latents
+from reference_models.diffusion.alone import encoder_alone
 from reference_models.diffusion.latents import LatentSpace, first_stage_at
 from reference_models.training import build, train
 
@@ -445,3 +447,29 @@ def test_first_stage_at_finds_sizes_and_scale(before: dict[str, str]) -> None:
 def test_configs_that_cannot_be(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         override(models()["encdiff"].config(), changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "shape"),
+    [("encdiff", {}, (5, 20)), ("encdiff", {"tokens": "vectors"}, (5, 20, 16)), ("disdiff", {}, (5, 6, 32))],
+)
+def test_the_encoder_alone_gives_the_same_codes(
+    name: str, changes: dict[str, Any], shape: tuple[int, ...], before: dict[str, str], tmp_path: Path
+) -> None:
+    whole = run(name, tmp_path / "run", start_of(name, before) | changes)
+    checkpoint.save(encoder_alone(checkpoint.load(whole)), tmp_path / "alone.pt")
+    model, alone = load_model(whole), load_model(tmp_path / "alone.pt")
+    with model.ready(torch.device("cpu")), alone.ready(torch.device("cpu")):
+        assert model(images_of(5)).shape == shape
+        assert torch.equal(model(images_of(5)), alone(images_of(5)))
+        if name == "encdiff":
+            tokens = load_model(f"{tmp_path / 'alone.pt'}:tokens")
+            assert torch.equal(load_model(f"{whole}:tokens")(images_of(5)), tokens(images_of(5)))
+    assert alone.decode is None
+    assert alone.train == model.train
+    assert (tmp_path / "alone.pt").stat().st_size < whole.stat().st_size / 2
+
+
+def test_what_has_no_encoder_of_its_own_is_refused(before: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="a vq holds no encoder that is a kind of model of its own"):
+        encoder_alone(checkpoint.load(Path(before["first_stage"])))
