@@ -1,7 +1,8 @@
 """Representations that every data set can be scored with: fitted, or drawn, on the spot.
 
 What a model has learnt is what it scores above these. `pca10` is linear and has seen the data; `random_conv10` has the
-shape of a convolutional encoder and has learnt nothing.
+shape of a convolutional encoder and has learnt nothing. `random_codes10` and `true_factors` look at no image: they are
+the floor and the ceiling of a board.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
+from disbench.errors import UsageError
 from disbench.images import serve, to_images
-from disbench.types import Codes, Dataset, Images
+from disbench.types import Codes, Dataset, Images, Indices
 
 N_CODES = 10
 N_FITTED = 5_000  # images that axes are fitted on
@@ -107,7 +109,52 @@ def _draw_convolutions(dataset: Dataset) -> nn.Sequential:
     return drawn
 
 
+class TrueFactors(nn.Module):
+    """The ceiling: a code for each factor, its value from 0 to 1."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__()
+        self.dataset = dataset
+        self.scale = torch.tensor([max(1, factor.size - 1) for factor in dataset.spec.space.factors])
+
+    def by_index(self, index: Indices) -> Codes:
+        """Codes (n, k)."""
+        return self.dataset.factors(index.cpu()) / self.scale
+
+    def forward(self, images: Images) -> Codes:  # noqa: ARG002
+        """Factors cannot be seen in an image."""
+        raise UsageError("the true factors are codes of a data set's own images, by their positions.")
+
+
+class RandomCodes(nn.Module):
+    """The floor: standard normal numbers that an image's position decides, whatever it shows."""
+
+    def by_index(self, index: Indices) -> Codes:
+        """Codes (n, 10), by a hash of position and code, SplitMix64 (Steele et al. 2014), and Box-Muller."""
+        counter = index.cpu().numpy().astype(np.uint64)[:, None] * np.uint64(N_CODES) + np.arange(N_CODES).astype(
+            np.uint64
+        )
+        first, second = (_uniform(2 * counter + np.uint64(k)) for k in (0, 1))
+        normal = np.sqrt(-2 * np.log(first)) * np.cos(2 * np.pi * second)
+        return torch.from_numpy(normal.astype(np.float32))
+
+    def forward(self, images: Images) -> Codes:  # noqa: ARG002
+        """There is nothing to be seen in an image."""
+        raise UsageError("random codes are codes of a data set's own images, by their positions.")
+
+
+def _uniform(counter: np.ndarray) -> np.ndarray:
+    """float64 in (0, 1], one for each uint64."""
+    mixed = (counter + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    mixed ^= mixed >> np.uint64(31)
+    return ((mixed >> np.uint64(11)).astype(np.float64) + 1) / 2.0**53
+
+
 BASELINES: Mapping[str, Baseline] = {
     "pca10": Baseline("baseline: the first 10 principal components of 5,000 images", _fit_pca),
     "random_conv10": Baseline("baseline: a convolutional network with random weights, 10 codes", _draw_convolutions),
+    "random_codes10": Baseline("floor: 10 random numbers an image", lambda _: RandomCodes()),
+    "true_factors": Baseline("ceiling: the factors themselves", TrueFactors),
 }

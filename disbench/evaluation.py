@@ -115,6 +115,7 @@ def evaluate(
                 loaded = loaded.fitted(source)
         described: dict[str, Any] = {
             "name": loaded.name,
+            "kind": loaded.kind,
             "content_hash": loaded.content_hash,
             "train": dict(loaded.train),
             "input_range": list(input_range),
@@ -229,7 +230,9 @@ def score_codes(
         raise UsageError(f"{', '.join(refused)} sizes a sample, and given rows are all used; leave it out.")
     seeds = _seeds(eval_seed, repeats)
     rows = check_rows(codes, factors, test_codes, test_factors, factor_names)
-    described: dict[str, Any] = {"name": name, "content_hash": rows.codes_hash, "train": {}, "input_range": None}
+    described: dict[str, Any] = {
+        "name": name, "kind": "", "content_hash": rows.codes_hash, "train": {}, "input_range": None,
+    }  # fmt: skip
     key = _key(resolved, {"name": "given rows", "content_hash": rows.factors_hash}, None, without=unused)
     clock = _Clock()
 

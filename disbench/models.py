@@ -21,7 +21,7 @@ from disbench import checkpoint, registry
 from disbench.baselines import BASELINES
 from disbench.errors import DisbenchError, UsageError, did_you_mean, first_line
 from disbench.settings import override
-from disbench.types import Dataset, Images
+from disbench.types import Codes, Dataset, Images, Indices
 
 Array = Literal["torch", "numpy"]
 
@@ -42,6 +42,9 @@ class Model:
         generate: (n, generator) -> n images likewise; None if it cannot.
         generated_from: what `generate` starts from, as the model has it in an attribute of this name.
         fit: makes the model for a data set, where it is one that has to be fitted (`disbench.baselines`).
+        kind: of model, a name of the registry; empty for what is not of ours.
+        by_index: codes of a data set's images by their positions alone, in place of `call`; None for a model that
+            looks at images.
     """
 
     name: str
@@ -54,6 +57,8 @@ class Model:
     generate: Callable[[int, Any], Any] | None = None
     generated_from: str = ""
     fit: Callable[[Dataset], Model] | None = None
+    kind: str = ""
+    by_index: Callable[[Indices], Codes] | None = None
 
     def fitted(self, dataset: Dataset) -> Model:
         """The model for a data set: itself, unless it is to be fitted first."""
@@ -209,7 +214,8 @@ def of_checkpoint(found: checkpoint.Checkpoint, name: str, where: str = "the che
             "was it written by another version of the model? (--debug lists the tensors)"
         ) from error
     module.to("cuda" if torch.cuda.is_available() else "cpu")
-    return Model(name, module, module, found.content_hash, dict(found.train), **_ways_back(module, module))
+    ways = _ways_back(module, module)
+    return Model(name, module, module, found.content_hash, dict(found.train), kind=found.model, **ways)
 
 
 def _with_method(path: Path, name: str, method: str) -> Model:
@@ -235,7 +241,8 @@ def _from_baseline(name: str, dataset: Dataset) -> Model:
     digest = checkpoint.content_hash(made_of, {})
     module.to("cuda" if torch.cuda.is_available() else "cpu")
     train = {"dataset": dataset.spec.name, "dataset_hash": dataset.content_hash}
-    return Model(name, module, module, digest, train, **_ways_back(module, module))
+    by_index = getattr(module, "by_index", None)
+    return Model(name, module, module, digest, train, kind=name, by_index=by_index, **_ways_back(module, module))
 
 
 def _unfitted(images: Images) -> Any:  # noqa: ARG001

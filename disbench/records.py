@@ -10,6 +10,7 @@ sample      eval seeds, sha256 of every index drawn for codes, how many images w
 scores      by value name: value, status, reason; with repeats also the mean's 95 % interval and each repeat
 details     by metric: the small matrices behind its numbers, of the first eval seed
 run         versions, device, seconds of each step, command, time
+hash        sha256 of the line before it; records of old have none
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from disbench.errors import DisbenchError, UsageError
 from disbench.files import exclusively
 
 SCHEMA = "disbench.record/1"
+_HASH = ', "hash": "'
 _PARTS = ("schema", "key", "identity", "model", "sample", "scores", "details", "run")
 
 
@@ -86,12 +88,35 @@ def run_info(device: str, seconds: Mapping[str, float], command: str) -> dict[st
 
 
 def to_line(record: Mapping[str, Any]) -> str:
-    """The record as one line of strict JSON, without the line's end."""
-    return json.dumps(record, allow_nan=False)
+    """The record as one line of strict JSON that ends with its hash, without the line's end."""
+    text = json.dumps({part: content for part, content in record.items() if part != "hash"}, allow_nan=False)
+    return f'{text[:-1]}{_HASH}{hashlib.sha256(text.encode()).hexdigest()}"}}'
 
 
-def validate(record: Any) -> None:
-    """Check a record that was read.
+def from_line(line: str) -> dict[str, Any]:
+    """The record of a line, checked; `hash` is added to one of old.
+
+    Raises:
+        DisbenchError: it is no record of this schema, lacks a part, or was edited.
+    """
+    try:
+        record = json.loads(line)
+    except (json.JSONDecodeError, RecursionError):
+        raise DisbenchError("this is no record; expected one JSON object a line.") from None
+    text, _, rest = line.rpartition(_HASH)
+    if isinstance(record, dict) and "hash" in record:
+        found = hashlib.sha256(f"{text}}}".encode()).hexdigest()
+        if rest != f'{found}"}}' or record["hash"] != found:
+            raise DisbenchError("the record's hash does not fit what is in it: it was edited, or written by a tool.")
+        validate(record, is_intact=True)
+    else:
+        validate(record)
+        record["hash"] = hashlib.sha256(line.encode()).hexdigest()
+    return record
+
+
+def validate(record: Any, *, is_intact: bool = False) -> None:
+    """Check a record that was read; the key of one that `is_intact`, as its hash says, fits its identity.
 
     Raises:
         DisbenchError: it is of another schema, lacks a part, or its identity does not fit its key.
@@ -103,7 +128,7 @@ def validate(record: Any) -> None:
         )
     if missing := [part for part in _PARTS if part not in record]:
         raise DisbenchError(f"the record lacks {', '.join(missing)}.")
-    if record["identity"] != identity(record["key"]):
+    if not is_intact and record["identity"] != identity(record["key"]):
         raise DisbenchError("the record's identity hash does not fit its key: it was edited.")
 
 
@@ -174,7 +199,13 @@ class RecordFile:
 
 
 def read(path: str | Path) -> Iterator[dict[str, Any]]:
-    """The valid records of a file, in order; the beginning of a record is passed over, as a crash can leave one.
+    """The records of a file, as `numbered` reads them."""
+    return (record for _, record in numbered(path))
+
+
+def numbered(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The records of a file, in order, each with its line, from 1; the beginning of one is passed over, as a crash can
+    leave it.
 
     Raises:
         UsageError: there is no such file.
@@ -190,13 +221,17 @@ def read(path: str | Path) -> Iterator[dict[str, Any]]:
         if not line:
             continue
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            if line.startswith('{"sch'):
-                continue
-            raise DisbenchError(f"{path}, line {number}: this is no record; expected one JSON object a line.") from None
-        try:
-            validate(record)
+            record = from_line(line)
         except DisbenchError as error:
+            if line.startswith('{"sch') and not _is_json(line):
+                continue
             raise DisbenchError(f"{path}, line {number}: {error}") from None
-        yield record
+        yield number, record
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return True

@@ -73,6 +73,7 @@ class ModelEntry:
         presets: name -> the fields of the config that it changes, as `disbench train --preset` takes them; none by
             default. Ours have paper, gpu-hour and cpu-minutes.
         sweep: the hyper-parameter that a study varies, a field of the config -> its values; none by default.
+        family: that boards put it in: vae, diffusion, gan, autoencoder ...
         seconds_per_step: how long a training step takes, measured, or None: (name, config, image_shape, device) ->
             seconds; `disbench reproduce` asks it. Ours is `reference_models.timing.seconds_per_step`.
     """
@@ -83,6 +84,7 @@ class ModelEntry:
     train: Callable[..., Path] | None = None
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    family: str = "other"
     seconds_per_step: Callable[..., float] | None = None
 
 

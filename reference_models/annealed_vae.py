@@ -48,5 +48,6 @@ MODELS = {
         train,
         {"paper": PRESETS["paper"], **{name: {**PRESETS[name], "ramp_steps": ramp} for name, ramp in _RAMPS.items()}},
         {"max_capacity": (5.0, 10.0, 25.0, 50.0, 75.0, 100.0)},
+        "vae",
     )
 }

@@ -68,6 +68,6 @@ class BetaTcvae(Vae):
 MODELS = {
     "beta_tcvae": ModelEntry(
         "beta-TCVAE (Chen et al. 2018): total correlation from the pairs of a batch",
-        Config, BetaTcvae, train, PRESETS, {"beta": (1.0, 2.0, 4.0, 6.0, 8.0, 10.0)},
+        Config, BetaTcvae, train, PRESETS, {"beta": (1.0, 2.0, 4.0, 6.0, 8.0, 10.0)}, "vae",
     )
 }  # fmt: skip

@@ -62,6 +62,8 @@ _SWEEP = {"lambda_od": (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)}
 _SUMMARY = "(Kumar et al. 2018): the covariance of the"
 
 MODELS = {
-    "dip_vae_i": ModelEntry(f"DIP-VAE-I {_SUMMARY} means is the identity's", Config, DipVae, train, PRESETS, _SWEEP),
-    "dip_vae_ii": ModelEntry(f"DIP-VAE-II {_SUMMARY} codes", ConfigII, DipVaeII, train, PRESETS, _SWEEP),
+    "dip_vae_i": ModelEntry(
+        f"DIP-VAE-I {_SUMMARY} means is the identity's", Config, DipVae, train, PRESETS, _SWEEP, "vae"
+    ),
+    "dip_vae_ii": ModelEntry(f"DIP-VAE-II {_SUMMARY} codes", ConfigII, DipVaeII, train, PRESETS, _SWEEP, "vae"),
 }

@@ -175,7 +175,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 MODELS = {
     "disdiff": ModelEntry(
         "DisDiff (Yang et al. 2023): units whose shifts of a frozen denoiser's noise can be told apart",
-        Config, DisDiff, train, PRESETS,
+        Config, DisDiff, train, PRESETS, family="diffusion",
     ),
-    "disdiff-encoder": ModelEntry("DisDiff's encoder alone, of a trained model", Config, encoder_of),
+    "disdiff-encoder": ModelEntry(
+        "DisDiff's encoder alone, of a trained model", Config, encoder_of, family="diffusion"
+    ),
 }  # fmt: skip

@@ -140,7 +140,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 MODELS = {
     "encdiff": ModelEntry(
         "EncDiff (Yang et al. 2024): a token per factor, which a denoiser looks at by cross-attention",
-        Config, EncDiff, train, PRESETS,
+        Config, EncDiff, train, PRESETS, family="diffusion",
     ),
-    "encdiff-encoder": ModelEntry("EncDiff's encoder alone, of a trained model", Config, encoder_of),
+    "encdiff-encoder": ModelEntry(
+        "EncDiff's encoder alone, of a trained model", Config, encoder_of, family="diffusion"
+    ),
 }  # fmt: skip

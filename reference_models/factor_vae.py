@@ -117,6 +117,6 @@ _PRESETS = {**PRESETS, "cpu-minutes": {**PRESETS["cpu-minutes"], "steps": 2_000}
 MODELS = {
     "factor_vae": ModelEntry(
         "FactorVAE (Kim and Mnih 2018): total correlation from a discriminator",
-        Config, FactorVae, train, _PRESETS, {"gamma": (10.0, 20.0, 30.0, 40.0, 50.0, 100.0)},
+        Config, FactorVae, train, _PRESETS, {"gamma": (10.0, 20.0, 30.0, 40.0, 50.0, 100.0)}, "vae",
     )
 }  # fmt: skip

@@ -53,5 +53,6 @@ MODELS = {
         Ldm,
         train,
         PRESETS,
+        family="diffusion",
     )
 }

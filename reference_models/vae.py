@@ -100,7 +100,7 @@ class BetaVAE(Vae):
 MODELS = {
     "beta_vae": ModelEntry(
         "beta-VAE (Higgins et al. 2017), the 2019 study's network",
-        Config, BetaVAE, train, PRESETS, {"beta": (1.0, 2.0, 4.0, 6.0, 8.0, 16.0)},
+        Config, BetaVAE, train, PRESETS, {"beta": (1.0, 2.0, 4.0, 6.0, 8.0, 16.0)}, "vae",
     )
 }  # fmt: skip
 CHECKPOINTS = {

@@ -125,12 +125,20 @@ class Kl(FirstStage):
 
 
 MODELS = {
-    "vq": ModelEntry("VQ-GAN, a first stage of latent diffusion: latents 3 x 16 x 16", VqConfig, Vq, train, PRESETS),
+    "vq": ModelEntry(
+        "VQ-GAN, a first stage of latent diffusion: latents 3 x 16 x 16",
+        VqConfig,
+        Vq,
+        train,
+        PRESETS,
+        family="autoencoder",
+    ),
     "kl": ModelEntry(
         "autoencoder with a KL term, a first stage of latent diffusion: latents 4 x 16 x 16",
         KlConfig,
         Kl,
         train,
         PRESETS,
+        family="autoencoder",
     ),
 }

@@ -1,0 +1,437 @@
+"""Leaderboards: what was measured, and what was published, put side by side where it may be compared.
+
+A measured number shares a column with another only if both have the same identity (`disbench.records`). Records lie in
+`results/DATASET/ROW.jsonl` of a boards folder: one row a file, a record for each train seed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+from disbench import records, registry
+from disbench.baselines import BASELINES
+from disbench.errors import UsageError
+from disbench.protocols import PROTOCOLS
+from disbench.types import ValueSpec
+
+FLOOR, CEILING = "random_codes10", "true_factors"
+N_FOR_INTERVAL = 3  # train seeds
+Kind = Literal["trained", "baseline", "floor", "ceiling"]
+
+
+def folder() -> Path:
+    """Where the boards that came with disbench are: `leaderboards`, beside the package."""
+    return Path(__file__).parent.parent / "leaderboards"
+
+
+@dataclass(frozen=True)
+class Column:
+    """Numbers that may be compared.
+
+    Args:
+        value: its name, as `dci.disentanglement`.
+        identity: of these numbers, from the records' keys.
+        metric: name of the metric.
+        version: of the metric.
+        settings: of the metric.
+        reducer: that made codes of tokens; None if nothing had to.
+        header: what tables print: the value's name, with what tells it from another column of that name.
+        direction: of better; empty for a metric that is not installed.
+        low: least possible number.
+        high: largest possible number; may be infinite.
+        meaning: one line.
+    """
+
+    value: str
+    identity: str
+    metric: str
+    version: int
+    settings: Mapping[str, Any]
+    reducer: str | None
+    header: str
+    direction: Literal["higher", "lower", ""]
+    low: float
+    high: float
+    meaning: str
+
+    @property
+    def key(self) -> str:
+        """What cells of this column are kept under."""
+        return f"{self.identity}:{self.value}"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a number comes from: the record's file in the boards folder, its line, from 1, and its hash."""
+
+    file: str
+    line: int
+    hash: str
+    model: str
+    train_seed: int | None
+    value: float | None
+    command: str
+    train_command: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row's number in a column.
+
+    Args:
+        mean: over train seeds; None if it is not defined for one of them.
+        interval: 95 % confidence interval of the mean over train seeds (Student's t); None with fewer than three.
+        std: standard deviation over train seeds (ddof 1); None with fewer than two.
+        n_seeds: train seeds.
+        rank: 1 + how many rows are better with intervals that do not overlap; None without interval.
+        is_best: whether it is marked: of rank 1 where there are ranks, else the best mean of the trained rows.
+        reason: why there is no number.
+        origins: the records, by train seed.
+    """
+
+    mean: float | None
+    interval: tuple[float, float] | None
+    std: float | None
+    n_seeds: int
+    rank: int | None
+    is_best: bool
+    reason: str
+    origins: tuple[Origin, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method as it was trained.
+
+    Args:
+        label: the file's name, or the models' where a file holds several.
+        kind: of row.
+        model: its kind, a name of the registry; empty where it is not of ours.
+        settings: names and values that tell it from the model's default, as its run's name has them.
+        family: of the model.
+        steps: it was trained for; None where that is not known.
+        cells: by `Column.key`.
+    """
+
+    label: str
+    kind: Kind
+    model: str
+    settings: Mapping[str, str]
+    family: str
+    steps: int | None
+    cells: Mapping[str, Cell] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Board:
+    """What was measured on one content of a data set under one protocol."""
+
+    dataset: str
+    dataset_hash: str
+    protocol: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Scores of one training run along its steps, under one protocol: value name -> [(step, number), ...]."""
+
+    label: str
+    dataset: str
+    protocol: str
+    points: Mapping[str, tuple[tuple[int, float], ...]]
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A number that one of a record may be set beside: label, kind (measured ones are trained or baseline), and value.
+
+    Published numbers have no identity: they are of the same data set, value and direction, and no more is known.
+    """
+
+    label: str
+    kind: Kind | Literal["published"]
+    value: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a board keeps of a record.
+
+    Args:
+        record: without its details.
+        file: that holds it, in the boards folder where it is there.
+        line: from 1.
+    """
+
+    record: Mapping[str, Any]
+    file: str
+    line: int
+
+    @property
+    def train(self) -> Mapping[str, Any]:
+        """How the model was trained, as far as known."""
+        train: Mapping[str, Any] = self.record["model"]["train"]
+        return train
+
+    @property
+    def name(self) -> str:
+        """The model's name without its train seed."""
+        return re.sub(r"[-_]seed\d+$", "", self.record["model"]["name"])
+
+    @property
+    def is_on_the_way(self) -> bool:
+        """Whether the model's training went on after it was scored."""
+        steps, planned = self.train.get("steps"), self.train.get("planned_steps")
+        return steps is not None and planned is not None and steps < planned
+
+
+def read_entries(place: Path, more: Iterable[Path] = ()) -> list[Entry]:
+    """The records of a boards folder, and of other files, in order.
+
+    Raises:
+        UsageError: there is no such folder or file.
+        DisbenchError: a line is no record, or was edited.
+    """
+    if not place.is_dir():
+        raise UsageError(f"there is no folder of boards at {place}.")
+    files = [*sorted((place / "results").glob("*/*.jsonl")), *more]
+    return [entry for path in files for entry in _entries(path, place)]
+
+
+def _entries(path: Path, place: Path) -> Iterator[Entry]:
+    file = path.relative_to(place).as_posix() if path.is_relative_to(place) else str(path)
+    for line, record in records.numbered(path):
+        del record["details"]
+        yield Entry(record, file, line)
+
+
+def make_boards(entries: Iterable[Entry]) -> list[Board]:
+    """A board for each data set, content of it, and protocol."""
+    groups: dict[tuple[str, str, str], list[Entry]] = {}
+    for entry in entries:
+        key = entry.record["key"]
+        at = (key["dataset"]["name"], key["dataset"]["content_hash"], key["protocol"]["name"])
+        if not entry.is_on_the_way:
+            groups.setdefault(at, []).append(entry)
+    return [_board(*at, groups[at]) for at in sorted(groups)]
+
+
+def make_curves(entries: Iterable[Entry]) -> list[Curve]:
+    """Scores along the steps of every run that was scored on its way."""
+    groups: dict[tuple[str, str, str], list[Entry]] = {}
+    for entry in entries:
+        key, model = entry.record["key"], entry.record["model"]
+        if entry.train.get("planned_steps") is not None:
+            groups.setdefault((key["dataset"]["name"], key["protocol"]["name"], model["name"]), []).append(entry)
+    curves = []
+    for (dataset, protocol, label), members in sorted(groups.items()):
+        if not any(entry.is_on_the_way for entry in members):
+            continue
+        points: dict[str, dict[int, float]] = {}
+        for entry in members:
+            for value, score in entry.record["scores"].items():
+                if score["value"] is not None:
+                    points.setdefault(value, {})[entry.train["steps"]] = score["value"]
+        curves.append(Curve(label, dataset, protocol, {v: tuple(sorted(found.items())) for v, found in points.items()}))
+    return curves
+
+
+def _board(dataset: str, dataset_hash: str, protocol: str, entries: Sequence[Entry]) -> Board:
+    columns = _columns(protocol, entries)
+    rows = []
+    for label, members in _rows_of(entries).items():
+        cells = {column.key: cell for column in columns if (cell := _cell(column, members)) is not None}
+        rows.append(_row(label, members, cells))
+    rows.sort(key=lambda row: (("trained", "baseline", "floor", "ceiling").index(row.kind), row.family, row.label))
+    return Board(dataset, dataset_hash, protocol, tuple(columns), tuple(_ranked(rows, columns)))
+
+
+def _rows_of(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """The records of each row, by its label."""
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault((entry.file, entry.name), []).append(entry)
+    n_names: dict[str, int] = {}
+    for file, _ in groups:
+        n_names[file] = n_names.get(file, 0) + 1
+    labelled: dict[str, list[Entry]] = {}
+    for (file, name), members in groups.items():
+        label = Path(file).stem if n_names[file] == 1 and file.startswith("results/") else name
+        labelled.setdefault(label if label not in labelled else f"{label} ({file})", []).extend(members)
+    return labelled
+
+
+def _row(label: str, entries: Sequence[Entry], cells: Mapping[str, Cell]) -> Row:
+    model = entries[-1].record["model"]
+    name, kind = model["name"], model.get("kind", "")
+    row_kind: Kind = "trained"
+    if kind in BASELINES:
+        row_kind = {FLOOR: "floor", CEILING: "ceiling"}.get(name, "baseline")  # type: ignore[assignment]
+    entry = registry.models().get(kind)
+    family = "baseline" if kind in BASELINES else entry.family if entry is not None else "other"
+    settings = dict(part.split("=", 1) for part in entries[-1].name.split("-") if part.count("=") == 1)
+    return Row(label, row_kind, kind, settings, family, entries[-1].train.get("steps"), cells)
+
+
+def _columns(protocol: str, entries: Iterable[Entry]) -> list[Column]:
+    """A column for each identity and value, in the protocol's order; those of old versions of a metric come last."""
+    found: dict[str, Column] = {}
+    for entry in entries:
+        key = entry.record["key"]
+        for value in entry.record["scores"]:
+            metric = value.partition(".")[0]
+            described = key["metrics"].get(metric)
+            if described is None or f"{described['identity']}:{value}" in found:
+                continue
+            column = _column(value, metric, described, key["reducer"])
+            found[column.key] = column
+    order = list(PROTOCOLS[protocol].settings) if protocol in PROTOCOLS else []
+    newest: dict[str, int] = {}
+    for column in found.values():
+        newest[column.value] = max(column.version, newest.get(column.value, 0))
+    columns = sorted(
+        found.values(),
+        key=lambda c: (
+            c.version < newest[c.value],
+            order.index(c.metric) if c.metric in order else len(order),
+        ),
+    )
+    return _told_apart(columns)
+
+
+def _column(value: str, metric: str, described: Mapping[str, Any], reducer: str | None) -> Column:
+    known = registry.metrics().get(metric)
+    spec: ValueSpec | None = next((v for v in known.values if v.name == value), None) if known is not None else None
+    low, high = (spec.low, spec.high) if spec is not None else (-math.inf, math.inf)
+    return Column(
+        value, described["identity"], metric, described["version"], described["settings"],
+        described.get("reducer", reducer), value, spec.direction if spec is not None else "", low, high,
+        spec.meaning if spec is not None else "a metric that is not installed here",
+    )  # fmt: skip
+
+
+def _told_apart(columns: Sequence[Column]) -> list[Column]:
+    """Headers say in what columns of one value differ: version, reducer, settings."""
+    named = []
+    for column in columns:
+        others = [other for other in columns if other.value == column.value and other.key != column.key]
+        told = []
+        if any(other.version > column.version for other in others):
+            told.append(f"version {column.version}")
+        if any(other.reducer != column.reducer for other in others):
+            told.append(column.reducer or "no reducer")
+        for name, setting in column.settings.items():
+            if any(other.settings.get(name, setting) != setting for other in others):
+                told.append(f"{name}={setting}")
+        header = f"{column.value} ({', '.join(told)})" if told else column.value
+        named.append(replace(column, header=header))
+    return named
+
+
+def _cell(column: Column, entries: Iterable[Entry]) -> Cell | None:
+    """The number of a row: a mean over train seeds, of each seed the record of most eval seeds, the latest of those."""
+    per_seed: dict[int | None, Entry] = {}
+    for entry in entries:
+        described = entry.record["key"]["metrics"].get(column.metric)
+        if described is None or described["identity"] != column.identity or column.value not in entry.record["scores"]:
+            continue
+        seed = entry.train.get("train_seed")
+        before = per_seed.get(seed)
+        if before is None or len(_eval_seeds(entry)) >= len(_eval_seeds(before)):
+            per_seed[seed] = entry
+    if not per_seed:
+        return None
+    origins = tuple(
+        _origin(entry, column.value) for _, entry in sorted(per_seed.items(), key=lambda item: item[0] or 0)
+    )
+    values = [origin.value for origin in origins if origin.value is not None]
+    lacking = [
+        entry.record["scores"][column.value]
+        for entry in per_seed.values()
+        if entry.record["scores"][column.value]["value"] is None
+    ]
+    if lacking:
+        reason = f"{lacking[0]['status']}: {lacking[0]['reason']}"
+        return Cell(None, None, None, len(per_seed), None, False, reason, origins)
+    std = stdev(values) if len(values) > 1 else None
+    return Cell(fmean(values), _interval(values), std, len(values), None, False, "", origins)
+
+
+def _eval_seeds(entry: Entry) -> Sequence[int]:
+    seeds: Sequence[int] = entry.record["sample"]["eval_seeds"]
+    return seeds
+
+
+def _origin(entry: Entry, value: str) -> Origin:
+    record = entry.record
+    return Origin(
+        entry.file,
+        entry.line,
+        record["hash"],
+        record["model"]["name"],
+        entry.train.get("train_seed"),
+        record["scores"][value]["value"],
+        record["run"].get("command", ""),
+        entry.train.get("command", ""),
+    )
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float] | None:
+    if len(values) < N_FOR_INTERVAL:
+        return None
+    from scipy.stats import t
+
+    mean, half = fmean(values), float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+    return mean - half, mean + half
+
+
+def _ranked(rows: Sequence[Row], columns: Iterable[Column]) -> list[Row]:
+    """The rows with ranks, and the best marked."""
+    cells = {row.label: dict(row.cells) for row in rows}
+    for column in columns:
+        if not column.direction:
+            continue
+        sign = 1 if column.direction == "higher" else -1
+        at = {row.label: row.cells[column.key] for row in rows if row.kind == "trained" and column.key in row.cells}
+        ends = {
+            label: sorted((sign * cell.interval[0], sign * cell.interval[1]))
+            for label, cell in at.items()
+            if cell.interval is not None
+        }
+        ranks = {label: 1 + sum(other[0] > own[1] for other in ends.values()) for label, own in ends.items()}
+        means = [sign * cell.mean for cell in at.values() if cell.mean is not None]
+        for label, cell in at.items():
+            is_best = ranks.get(label) == 1 if ranks else cell.mean is not None and sign * cell.mean == max(means)
+            cells[label][column.key] = replace(cell, rank=ranks.get(label), is_best=is_best)
+    return [replace(row, cells=cells[row.label]) for row in rows]
+
+
+def neighbours(record: Mapping[str, Any], place: Path | None = None) -> dict[str, list[Neighbour]]:
+    """What a record's numbers may be set beside, by value: measured ones of the same identity, and published ones."""
+    from disbench.published import read as read_published
+
+    place = place or folder()
+    key = record["key"]
+    own = {described["identity"] for described in key["metrics"].values()}
+    found: dict[str, list[Neighbour]] = {}
+    for board in make_boards(read_entries(place)):
+        for column in board.columns:
+            for row in board.rows:
+                cell = row.cells.get(column.key)
+                if column.identity in own and cell is not None and cell.mean is not None:
+                    note = f"{cell.n_seeds} train seeds" if cell.n_seeds > 1 else ""
+                    found.setdefault(column.value, []).append(Neighbour(row.label, row.kind, cell.mean, note))
+    for number in read_published(place / "published.jsonl"):
+        if number.dataset == key["dataset"]["name"] and not number.variant and number.read_from != "replication":
+            source = number.source.get("title", "")
+            found.setdefault(number.metric, []).append(Neighbour(number.method, "published", number.value, source))
+    return found
