@@ -143,7 +143,8 @@ def _as_text(table: Table, width: int) -> str:
 
 def _blocks(headers: Sequence[str], rows: Sequence[Sequence[str]], n_labels: int, width: int) -> list[list[int]]:
     """Columns that fit side by side, each block with the labels; at least one number column a block."""
-    widths = [max(len(text) for text in (header, *(row[k] for row in rows))) + 2 for k, header in enumerate(headers)]
+    longest = [max((len(row[k]) for row in rows), default=0) for k in range(len(headers))]
+    widths = [max(len(header) + 2, longest[k]) + 2 for k, header in enumerate(headers)]  # as tabulate pads headers
     labels = list(range(n_labels))
     start = sum(widths[:n_labels])
     blocks, used = [list(labels)], start

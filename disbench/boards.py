@@ -274,6 +274,8 @@ def _row(label: str, entries: Sequence[Entry], cells: Mapping[str, Cell]) -> Row
     model = entries[-1].record["model"]
     name, kind = model["name"], model.get("kind", "")
     row_kind: Kind = "trained"
+    if entries[-1].train.get("steps") in (0, 1):  # random weights
+        row_kind = "baseline"
     if kind in BASELINES:
         row_kind = {FLOOR: "floor", CEILING: "ceiling"}.get(name, "baseline")  # type: ignore[assignment]
     entry = registry.models().get(kind)
@@ -416,7 +418,11 @@ def _ranked(rows: Sequence[Row], columns: Iterable[Column]) -> list[Row]:
 
 
 def neighbours(record: Mapping[str, Any], place: Path | None = None) -> dict[str, list[Neighbour]]:
-    """What a record's numbers may be set beside, by value: measured ones of the same identity, and published ones."""
+    """What a record's numbers may be set beside, by value: measured ones of the same identity, and published ones.
+
+    The row that the record itself is in is left out.
+    """
+    from disbench.published import PAPERS
     from disbench.published import read as read_published
 
     place = place or folder()
@@ -427,11 +433,13 @@ def neighbours(record: Mapping[str, Any], place: Path | None = None) -> dict[str
         for column in board.columns:
             for row in board.rows:
                 cell = row.cells.get(column.key)
-                if column.identity in own and cell is not None and cell.mean is not None:
+                is_itself = cell is not None and any(origin.hash == record.get("hash") for origin in cell.origins)
+                if column.identity in own and cell is not None and cell.mean is not None and not is_itself:
                     note = f"{cell.n_seeds} train seeds" if cell.n_seeds > 1 else ""
                     found.setdefault(column.value, []).append(Neighbour(row.label, row.kind, cell.mean, note))
     for number in read_published(place / "published.jsonl"):
         if number.dataset == key["dataset"]["name"] and not number.variant and number.read_from != "replication":
-            source = number.source.get("title", "")
-            found.setdefault(number.metric, []).append(Neighbour(number.method, "published", number.value, source))
+            table = f", table {number.source.table}" if number.source.table else ""
+            note = f"{PAPERS[number.source.paper].title}{table}, on what it calls {number.dataset_as_reported}"
+            found.setdefault(number.metric, []).append(Neighbour(number.method, "published", number.value, note))
     return found

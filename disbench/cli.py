@@ -13,8 +13,11 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from disbench import __version__
+from disbench.cli_cite import CITE_EXAMPLES, add_cite
 from disbench.cli_datasets import add_datasets, list_of_datasets
 from disbench.cli_images import FID_EXAMPLES, add_fid
+from disbench.cli_leaderboard import LEADERBOARD_EXAMPLES, add_leaderboard
+from disbench.cli_report import REPORT_EXAMPLES, add_report
 from disbench.cli_reproduce import REPRODUCE_EXAMPLES, add_reproduce
 from disbench.cli_show import SHOW_EXAMPLES, add_show
 from disbench.cli_study import STUDY_EXAMPLES, add_study, add_workers, is_pattern, score_many
@@ -43,6 +46,7 @@ MAIN_EXAMPLES = """examples:
   disbench study locatello2019 --dataset rooms3d --preset cpu-minutes --seeds 3 --jobs 2
   disbench reproduce encdiff --dataset shapes3d --seeds 0-14 --device cuda --dry-run
   disbench fid celeba samples/ --num-images 10000
+  disbench leaderboard --paper encdiff --table 1
 
 environment:
   DISBENCH_DATA    folder with data files, for data sets that need any
@@ -176,6 +180,24 @@ def _parser() -> argparse.ArgumentParser:
         help="make a paper's table anew: train, score, and set beside what is published",
         description="Train and score what makes the rows of a published table. Prints it beside the paper's values.",
     ))  # fmt: skip
+    add_report(commands.add_parser(
+        "report", parents=[shared], formatter_class=shape, epilog=REPORT_EXAMPLES + EXIT_CODES,
+        help="make a page about one model: scores, which code carries which factor, pictures",
+        description="Make one HTML page about a model's evaluation, that needs no network.",
+    ))  # fmt: skip
+    add_leaderboard(
+        commands.add_parser(
+            "leaderboard", parents=[shared], formatter_class=shape, epilog=LEADERBOARD_EXAMPLES + EXIT_CODES,
+            help="put what was measured beside what is published",
+            description="Show the leaderboards: measured numbers, published ones, and the papers' tables.",
+        ),
+        shared,
+    )  # fmt: skip
+    add_cite(commands.add_parser(
+        "cite", parents=[shared], formatter_class=shape, epilog=CITE_EXAMPLES,
+        help="print the BibTeX of metrics, data sets and methods",
+        description="Print the BibTeX of metrics, data sets and methods, of a paper's table, or of records.",
+    ))  # fmt: skip
     _add_list(commands.add_parser(
         "list", parents=[shared], formatter_class=shape,
         help="list metrics, data sets, models or protocols", description="List what there is, one line each.",
@@ -231,6 +253,7 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--codes-out", metavar="FILE.npz", help="keep the codes of all images drawn, with factors and index"
     )
+    output.add_argument("--html", metavar="FILE.html", help="make a page about the model, as disbench report does")
     output.add_argument("--json", action="store_true", help="print each record on one line instead of the table")
     add_workers(parser, " for several models")
     parser.set_defaults(run=_score)
@@ -244,14 +267,21 @@ def _score(arguments: argparse.Namespace) -> int:
         options = ", ".join("--" + name.replace("_", "-") for name in idle)
         raise UsageError(f"--codes brings codes and factors and needs no model; leave out {options}.")
     is_many = arguments.model is not None and is_pattern(arguments.model)
-    of_many = ("jobs", "backend", "scheduler", "threads")
-    if not is_many and (idle := [name for name in of_many if getattr(arguments, name) is not None]):
-        raise UsageError(f"--{idle[0]} is for several models; leave it out, or name a pattern, as 'runs/*/ckpt.pt'.")
+    if arguments.html and is_many:
+        raise UsageError("--html is a page about one model; make those of several with disbench report.")
     from disbench.evaluation import evaluate, score_codes
+    from disbench.files import check_can_write
+    from disbench.models import load_model
     from disbench.registry import load_dataset
+    from disbench.report_file import write_report
     from disbench.rows import read_npz
     from disbench.settings import parse_pairs
 
+    if arguments.html:
+        check_can_write(arguments.html)
+    of_many = ("jobs", "backend", "scheduler", "threads")
+    if not is_many and (idle := [name for name in of_many if getattr(arguments, name) is not None]):
+        raise UsageError(f"--{idle[0]} is for several models; leave it out, or name a pattern, as 'runs/*/ckpt.pt'.")
     common: dict[str, Any] = {
         "protocol": arguments.protocol,
         "metrics": arguments.metrics,
@@ -276,14 +306,17 @@ def _score(arguments: argparse.Namespace) -> int:
     with redirect_stdout(sys.stderr):  # what a model prints is no data of ours
         if arguments.codes:
             report = score_codes(**read_npz(arguments.codes), **common)  # type: ignore[arg-type]
+            subject: dict[str, Any] = {"no_images": "There are no pictures: codes were given, and no model."}
         else:
-            report = evaluate(
-                arguments.model,
-                load_dataset(arguments.dataset, arguments.data_dir),
-                codes_out=arguments.codes_out,
-                **of_model,
-                **common,
-            )
+            dataset = load_dataset(arguments.dataset, arguments.data_dir)
+            report = evaluate(arguments.model, dataset, codes_out=arguments.codes_out, **of_model, **common)
+            subject = {"dataset": dataset}
+        if arguments.html:
+            if not arguments.codes:
+                loaded = load_model(arguments.model, array=of_model["array"], trust=of_model["trust"])
+                subject["model"] = loaded.fitted(dataset)
+            write_report(report.record, arguments.html, device=arguments.device, progress=True, **subject)
+            print(f"disbench: the page is {arguments.html}.", file=sys.stderr)
     print(report.to_json() if arguments.json else report)
     return 0 if report.complete else 1
 
@@ -352,7 +385,10 @@ def _list(arguments: argparse.Namespace) -> int:
         headers = ["model", "use", "about"]
         rows = [[name, "disbench score --model", e.summary] for name, e in registry.checkpoints().items()]
         rows += [[name, "disbench score --model", e.summary] for name, e in BASELINES.items()]
-        rows += [[name, "disbench train", _with_presets(e)] for name, e in registry.models().items()]
+        rows += [
+            [name, "disbench train" if e.train else "a checkpoint of it", _with_presets(e)]
+            for name, e in registry.models().items()
+        ]
     else:
         from disbench.protocols import PROTOCOLS
 

@@ -42,7 +42,9 @@ def add_report(parser: argparse.ArgumentParser) -> None:
         "--out", default="report.html", metavar="FILE", help="the page; replaced if it is there (default: %(default)s)"
     )
     parser.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files, for a run's pictures")
-    parser.add_argument("--device", metavar="D", help="where a run's pictures are made (default: a GPU, if there is one)")
+    parser.add_argument(
+        "--device", metavar="D", help="where a run's pictures are made (default: a GPU, if there is one)"
+    )
     parser.add_argument("--no-images", action="store_true", help="leave the pictures of a run out")
     parser.set_defaults(run=_report)
 

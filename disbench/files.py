@@ -38,6 +38,16 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
+def check_can_write(path: str | Path) -> None:
+    """Refuse before any work what `replacing` would refuse after it.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    with contextlib.suppress(InterruptedError), replacing(path):
+        raise InterruptedError  # leaves the path as it was
+
+
 @contextlib.contextmanager
 def exclusively(file: int | BinaryIO, waiting: str = "") -> Iterator[None]:
     """One process at a time holds the lock on an open file, where the system has locks; the others say so and wait."""

@@ -45,8 +45,9 @@ def write_report(
 
     Raises:
         UsageError: the page cannot be written there.
-        DisbenchError: the record does not keep to its schema; the model made something other than codes and images.
+        DisbenchError: the record does not keep to its schema.
     """
+    record = records.from_line(records.to_line(record))  # with its hash, which one that was just made has not
     with replacing(out) as file:
         images: Mapping[str, bytes] = {}
         if model is not None and dataset is not None:
@@ -94,7 +95,11 @@ def pick(path: str | Path, model: str | None = None, dataset: str | None = None)
 def pictures(
     record: Mapping[str, Any], model: Model, dataset: Dataset, *, device: str | None = None, progress: bool = False
 ) -> tuple[dict[str, bytes], str]:
-    """PNG files of what a model makes, by sheet, and why some are missing."""
+    """PNG files of what a model makes, by sheet, and why some are missing: a page is written without them, too.
+
+    Raises:
+        UsageError: there is no such device here.
+    """
     from disbench.models import pick_device
     from disbench.sheets import Subject, draw, possible
 
@@ -109,10 +114,13 @@ def pictures(
     n_steps = min(cost, SAMPLING_STEPS) if cost else None
     subject = Subject(model, dataset, pick_device(model, device), n_steps=n_steps, progress=progress)
     found = {}
-    for what in wanted:
-        buffer = io.BytesIO()
-        draw(what, subject).save(buffer, format="PNG", optimize=True)
-        found[what] = buffer.getvalue()
+    try:
+        for what in wanted:
+            buffer = io.BytesIO()
+            draw(what, subject).save(buffer, format="PNG", optimize=True)
+            found[what] = buffer.getvalue()
+    except DisbenchError as error:
+        return {}, f"There are no pictures: {error}"
     without = [what for what in PICTURES if what not in wanted]
     return found, f"There are no {', '.join(without)}: what the model returns is no representation." if without else ""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,21 +15,20 @@ from typing import TYPE_CHECKING, Any
 from disbench import registry
 from disbench.carriers import Matrix, carriers, matrices, names_for, pruned
 from disbench.errors import DisbenchError
-from disbench.markup import Html, joined, tag
+from disbench.heat_maps import heat_map
+from disbench.markup import Html, breakable, joined, tag
 from disbench.scales import KINDS, Scale, drawn, symbol
 from disbench.types import ValueSpec
 
 if TYPE_CHECKING:
     from disbench.boards import Neighbour
 
-N_COLOURS = 11  # of a heat map, as the style sheet has them
-MOST_CODES = 64  # columns of a heat map
-MOST_MAPS_OPEN = 2  # heat maps that are not folded away
+MOST_MAPS_OPEN = 2  # kinds of heat map that are not folded away
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _PICTURES = {
     "reconstructions": "Random images, and below each what the model makes of its codes.",
-    "traversals": "An image and its reconstruction, then one row per code, in which that code alone goes from its 1 % to "
-    "its 99 % quantile over random images. What changes the image most comes first.",
+    "traversals": "An image and its reconstruction, then one row per code, in which that code alone goes from its 1 % "
+    "to its 99 % quantile over random images. What changes the image most comes first.",
 }
 
 
@@ -90,7 +90,9 @@ def _section(title: str, *children: Html | None) -> Html:
 
 def _facts(facts: Mapping[str, str]) -> Html:
     """Pairs of a name and what there is to say; nothing for empty ones."""
-    return tag("dl", *(tag("div", tag("dt", name), tag("dd", said)) for name, said in facts.items() if said), class_="facts")
+    return tag(
+        "dl", *(tag("div", tag("dt", name), tag("dd", said)) for name, said in facts.items() if said), class_="facts"
+    )
 
 
 def _head(record: Mapping[str, Any]) -> Html:
@@ -101,6 +103,7 @@ def _head(record: Mapping[str, Any]) -> Html:
         "Data set": key["dataset"]["name"],
         "Protocol": f"{key['protocol']['name']}, version {key['protocol']['version']}",
         "Eval seeds": str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} ... {seeds[-1]} ({len(seeds)}; means of them)",
+        "Kind of model": model.get("kind") or "",
         "Codes": f"{model['n_codes']}" if model.get("n_codes") is not None else "",
         "Reducer": key["reducer"] or "",
         "Trained": _joined([
@@ -112,27 +115,28 @@ def _head(record: Mapping[str, Any]) -> Html:
         "Scored with": _versions(run["versions"]),
         "Scored on": _joined([str(run["device"]), str(run["time"])]),
     }  # fmt: skip
-    command = train.get("command")
     return tag(
         "header",
         tag("p", "disbench report", class_="kicker"),
-        tag("h1", model["name"], " ", tag("span", f"on {key['dataset']['name']}", class_="on")),
+        tag("h1", breakable(model["name"]), " ", tag("span", f"on {key['dataset']['name']}", class_="on")),
         _facts(facts),
-        joined(tag("p", "Trained by", class_="label"), _command(command)) if command else None,
-        tag(
-            "p",
-            tag("strong", "Single training seed. "),
-            "These numbers are of one trained model: how far another training seed would move them cannot be known "
-            "from this page. " + _spread(len(seeds)),
-            class_="notice",
-        ),
+        _command("Trained by", train.get("command")),
+        _notice(bool(train.get("steps") or train.get("train_seed") is not None), len(seeds)),
     )
+
+
+def _notice(is_trained: bool, n_seeds: int) -> Html:
+    what = (
+        "Single training seed. ", "These numbers are of one trained model: how far another training seed would move "
+        "them cannot be known from this page. ",
+    ) if is_trained else ("A single model. ", "")  # fmt: skip
+    return tag("p", tag("strong", what[0]), what[1] + _spread(n_seeds), class_="notice")
 
 
 def _spread(n_seeds: int) -> str:
     if n_seeds == 1:
-        return "It was evaluated with one eval seed, so there are no intervals either."
-    return f"Its intervals cover 95 % of the spread of the mean over {n_seeds} eval seeds, and nothing else."
+        return "It was evaluated with one eval seed, so there are no intervals."
+    return f"Its intervals are 95\u00a0% confidence intervals of the mean over {n_seeds} eval seeds: evaluation noise."
 
 
 def _joined(parts: Sequence[str]) -> str:
@@ -143,8 +147,9 @@ def _versions(versions: Mapping[str, str]) -> str:
     return _joined([f"{name} {version}" for name, version in versions.items()])
 
 
-def _command(command: object) -> Html:
-    return tag("pre", tag("code", str(command)), tabindex="0")
+def _command(what: str, command: object) -> Html | None:
+    """A command under its caption; None where there is none."""
+    return joined(tag("p", what, class_="label"), tag("pre", tag("code", str(command)))) if command else None
 
 
 def _specs() -> dict[str, tuple[ValueSpec, bool]]:
@@ -208,9 +213,15 @@ def _score(name: str, entry: Mapping[str, Any], spec: ValueSpec | None, around: 
     )
     return tag(
         "article",
-        tag("div", tag("h4", name), tag("p", spec.meaning, class_="quiet") if spec else None, class_="what"),
+        tag("div", tag("h4", breakable(name)), tag("p", spec.meaning, class_="quiet") if spec else None, class_="what"),
         tag("div", number, class_="value"),
-        tag("div", drawn(value, interval, around, scale, name), _ends(scale, spec), _beside(around), class_="where"),
+        tag(
+            "div",
+            drawn(value, interval, around, scale, name),
+            _ends(scale, spec),
+            _beside(value, around, spec),
+            class_="where",
+        ),
         class_="score",
     )
 
@@ -219,14 +230,14 @@ def _ends(scale: Scale, spec: ValueSpec | None) -> Html:
     """What stands at the ends of a scale, and which is the better one."""
     low, high = (f"{scale.low:g}", f"{scale.high:g}")
     low, high = ("... " * scale.is_open_low + low, high + " ..." * scale.is_open_high)
+    better = "of a metric that is not installed here"
     if spec is not None:
-        low, high = (f"{low} best", high) if spec.direction == "lower" else (low, f"best {high}")
-    better = f"{spec.direction} is better" if spec else "of a metric that is not installed here"
+        better = "\u2190 lower is better" if spec.direction == "lower" else "higher is better \u2192"
     return tag("p", tag("span", low), tag("span", better), tag("span", high), class_="ends")
 
 
-def _beside(around: Sequence[Neighbour]) -> Html | None:
-    """The neighbours as a table that unfolds, behind a line that sums them up."""
+def _beside(value: float, around: Sequence[Neighbour], spec: ValueSpec | None) -> Html | None:
+    """The neighbours as a table that unfolds, behind a line that sums them up; the best of each kind first."""
     if not around:
         return None
     of_kind = {kind: [one for one in around if one.kind == kind] for kind in KINDS}
@@ -236,7 +247,11 @@ def _beside(around: Sequence[Neighbour]) -> Html | None:
         for kind, found in of_kind.items()
         if kind not in ("floor", "ceiling") and found
     ]
-    rows = [
+    sign = 1 if spec is not None and spec.direction == "lower" else -1
+    own = tag(
+        "tr", tag("td", symbol("this"), "this"), tag("td", "this model"), tag("td", f"{value:.4f}", class_="digits")
+    )
+    rows = [own] + [
         tag(
             "tr",
             tag("td", symbol(kind), kind),
@@ -245,7 +260,7 @@ def _beside(around: Sequence[Neighbour]) -> Html | None:
             class_=kind,
         )
         for kind, found in of_kind.items()
-        for one in sorted(found, key=lambda one: -one.value)
+        for one in sorted(found, key=lambda one: sign * one.value)
     ]
     header = tag("tr", *(tag("th", title, scope="col") for title in ("kind", "what", "value")))
     table = tag("table", tag("thead", header), tag("tbody", *rows), class_="beside")
@@ -267,54 +282,18 @@ def _codes(record: Mapping[str, Any], names: Sequence[str] | None) -> Html:
         numbers = ", ".join(map(str, passed[0]))
         said = f"The FactorVAE score passes over codes whose standard deviation is below {passed[1]:g}: {numbers}."
         parts.append(tag("p", said, class_="quiet"))
-    heated = [_heat(matrix, names_for(matrix, names), told.dead) for matrix in found]
-    parts += heated[:MOST_MAPS_OPEN]
-    if more := heated[MOST_MAPS_OPEN:]:
-        parts.append(tag("details", tag("summary", f"{len(more)} more: {_titles(found[MOST_MAPS_OPEN:])}"), *more))
+    first = [matrix for at, matrix in enumerate(found) if matrix.title not in [other.title for other in found[:at]]]
+    shown = first[:MOST_MAPS_OPEN]
+    more = [matrix for matrix in found if matrix not in shown]
+    parts += [heat_map(matrix, names_for(matrix, names), told.dead) for matrix in shown]
+    if more:
+        maps = [heat_map(matrix, names_for(matrix, names), told.dead) for matrix in more]
+        parts.append(tag("details", tag("summary", f"{len(more)} more, of {_metrics(more)}"), *maps))
     return _section("What the codes hold", *parts)
 
 
-def _titles(found: Sequence[Matrix]) -> str:
+def _metrics(found: Sequence[Matrix]) -> str:
     return ", ".join(dict.fromkeys(matrix.metric for matrix in found))
-
-
-def _heat(matrix: Matrix, names: Sequence[str], dead: frozenset[int]) -> Html:
-    """A table of factors by codes with coloured cells."""
-    codes = _shown(matrix)
-    header = tag(
-        "tr",
-        tag("th", "factor", scope="col"),
-        *(tag("th", k, tag("span", "dead") if k in dead else None, scope="col", class_="dead" * (k in dead) or None) for k in codes),
-    )  # fmt: skip
-    rows = [
-        tag("tr", tag("th", name, scope="row"), *(_cell(row[k], k, name, matrix.full, k in dead) for k in codes))
-        for name, row in zip(names, matrix.cells, strict=True)
-    ]
-    left_out = matrix.n_codes - len(codes)
-    caption = tag(
-        "figcaption",
-        tag("strong", matrix.title),
-        tag("span", f" {matrix.metric}", class_="metric"),
-        tag("span", f" {matrix.note} Columns are codes." + f" {left_out} codes that hold less are left out." * (left_out > 0)),
-    )  # fmt: skip
-    table = tag("table", tag("thead", header), tag("tbody", *rows), class_="heat")
-    return tag("figure", caption, tag("div", table, class_="wide", tabindex="0", role="region", aria_label=matrix.title))
-
-
-def _shown(matrix: Matrix) -> list[int]:
-    """The codes of a heat map: all, or those with the greatest numbers."""
-    if matrix.n_codes <= MOST_CODES:
-        return list(range(matrix.n_codes))
-    most = [max((value for value in column if value is not None), default=-math.inf) for column in zip(*matrix.cells, strict=True)]
-    return sorted(sorted(range(matrix.n_codes), key=lambda k: -most[k])[:MOST_CODES])
-
-
-def _cell(value: float | None, code: int, factor: str, full: float, is_dead: bool) -> Html:
-    if value is None:
-        return tag("td", "-", class_="none", title=f"code {code}, {factor}: no number")
-    level = round(min(1.0, max(0.0, value / full)) * (N_COLOURS - 1))
-    classes = f"q{level}" + " dead" * is_dead
-    return tag("td", f"{value:.2f}", class_=classes, title=f"code {code}, {factor}: {value:.4f}")
 
 
 def _pictures(images: Mapping[str, bytes], no_images: str) -> Html:
@@ -323,8 +302,12 @@ def _pictures(images: Mapping[str, bytes], no_images: str) -> Html:
     shown = []
     for what, content in images.items():
         source = "data:image/png;base64," + base64.b64encode(content).decode()
-        picture = tag("div", tag("img", src=source, alt=what), class_="wide", tabindex="0", role="region", aria_label=what)
-        shown.append(tag("figure", tag("figcaption", tag("strong", what.capitalize()), f" {_PICTURES.get(what, '')}"), picture))
+        width, height = (str(side) for side in struct.unpack(">II", content[16:24]))  # PNG's header
+        drawing = tag("img", src=source, alt=what, width=width, height=height)
+        picture = tag("div", drawing, class_="wide", tabindex="0", role="region", aria_label=what)
+        shown.append(
+            tag("figure", tag("figcaption", tag("strong", what.capitalize()), f" {_PICTURES.get(what, '')}"), picture)
+        )
     return _section("What the model makes", *shown, tag("p", no_images, class_="quiet") if no_images else None)
 
 
@@ -334,9 +317,11 @@ def _missing(record: Mapping[str, Any]) -> Html:
         if entry["status"] != "ok":
             missing.setdefault((str(entry["status"]), str(entry["reason"])), []).append(name)
     if not missing:
-        return _section("What was not computed", tag("p", f"Nothing: all {len(record['scores'])} values have a number."))
+        return _section(
+            "What was not computed", tag("p", f"Nothing: all {len(record['scores'])} values have a number.")
+        )
     rows = [
-        tag("tr", tag("td", ", ".join(names)), tag("td", status, class_="status"), tag("td", reason))
+        tag("tr", tag("td", breakable(", ".join(names))), tag("td", status, class_="status"), tag("td", reason))
         for (status, reason), names in missing.items()
     ]
     header = tag("tr", *(tag("th", title, scope="col") for title in ("values", "status", "why")))
@@ -359,15 +344,18 @@ def _origin(record: Mapping[str, Any]) -> Html:
     key, model, sample = record["key"], record["model"], record["sample"]
     facts = {
         "Identity": record["identity"],
+        "Record's hash": record.get("hash", ""),
         "Model's content": model["content_hash"] or "not known: the model was a function",
         "Data set's content": key["dataset"]["content_hash"],
         "Indices drawn": sample["indices_sha256"],
-        "Images": f"{sample['n_encoded']:,} encoded for the {sample['n_asked']:,} that the draws ask for",
+        "Images": f"{sample['n_encoded']:,} encoded for the {sample['n_asked']:,} that the draws ask for"
+        if sample["n_encoded"]
+        else "",
     }
     rows = [
         tag(
             "tr",
-            tag("th", name, scope="row"),
+            tag("th", breakable(name), scope="row"),
             tag("td", described["version"]),
             tag("td", ", ".join(f"{setting} = {value}" for setting, value in described["settings"].items())),
             tag("td", str(described["identity"])[:12], title=described["identity"], class_="hash"),
@@ -376,10 +364,10 @@ def _origin(record: Mapping[str, Any]) -> Html:
     ]
     header = tag("tr", *(tag("th", title, scope="col") for title in ("metric", "version", "settings", "identity")))
     table = tag("table", tag("thead", header), tag("tbody", *rows), class_="plain")
-    command = record["run"]["command"]
+    folded = tag("summary", f"versions and settings of {len(rows)} metrics")
     return _section(
         "Where these numbers come from",
-        joined(tag("p", "The command that made them, as the record says", class_="label"), _command(command)) if command else None,
+        _command("The command that made them, as the record says", record["run"]["command"]),
         _facts(facts),
-        tag("details", tag("summary", f"versions and settings of {len(rows)} metrics"), tag("div", table, class_="wide")),
-    )  # fmt: skip
+        tag("details", folded, tag("div", table, class_="wide")),
+    )

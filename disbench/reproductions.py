@@ -1,13 +1,15 @@
 """Published tables made anew: what is trained and scored for each row, and the published values beside ours.
 
 A recipe is data: the models that are trained first, each once, and rows, each a change to the model's config. Values
-are those that the papers print; `±` is a standard deviation over train seeds, as far as the papers say.
+are those that the papers print, looked up among the published numbers (`disbench.published`) when they are needed; `±`
+is a standard deviation over train seeds, as far as the papers say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,35 @@ class Published:
     remark: str = ""
 
 
-def _published(table: str, factor_vae: tuple[float, float], dci: tuple[float, float], remark: str = "") -> Published:
-    return Published(table, {"F": factor_vae, "D": dci}, remark)
+@dataclass(frozen=True)
+class _Cells(Mapping[str, tuple[float, float]]):
+    """What the row `label` of a paper's table prints of a data set, by the values' letters; read when it is asked."""
+
+    paper: str
+    table: str
+    label: str
+    dataset: str
+
+    def __getitem__(self, letter: str) -> tuple[float, float]:
+        return _printed()[self.paper, self.table, self.label, self.dataset, VALUES[letter]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(VALUES)
+
+    def __len__(self) -> int:
+        return len(VALUES)
+
+
+@cache
+def _printed() -> Mapping[tuple[str, str, str, str | None, str], tuple[float, float]]:
+    """Mean and spread, by paper, table, label, data set and value; the spread is 0 where none is printed."""
+    from disbench.published import shipped
+
+    return {
+        (cell.paper, cell.table, cell.label, number.dataset, number.metric): (cell.value, cell.spread or 0.0)
+        for number in shipped()
+        for cell in number.printed_in
+    }
 
 
 @dataclass(frozen=True)
@@ -97,97 +126,65 @@ _CARS3D = (
     "published of Cars3D are most likely scores of images against the labels of others: the released loader repeats "
     "each image ten times, its scoring does not"
 )
-_PUBLISHED = _published("1", (0.999, 0.000), (0.969, 0.030))
-_MPI3D = (0.872, 0.049), (0.685, 0.044)
+
+
+def _row(label: str, tables: Mapping[str, str], settings: Mapping[str, Any], printed: str = "", **more: Any) -> Row:
+    """A row of EncDiff's paper.
+
+    Args:
+        label: as our tables have it.
+        tables: by data set, the table that prints it.
+        settings: what makes it.
+        printed: its label there, where it is another.
+        more: of the Row.
+    """
+    published = {at: Published(table, _Cells("encdiff", table, printed or label, at)) for at, table in tables.items()}
+    return Row(label, settings, published, **more)
+
+
 _MAIN = Row(
     "EncDiff",
     {},
     {
-        "cars3d": _published("1", (0.773, 0.060), (0.279, 0.022), _CARS3D),
-        "shapes3d": _PUBLISHED,
-        "mpi3d_toy": _published("1", *_MPI3D),
+        at: Published("1", _Cells("encdiff", "1", "EncDiff", at), _CARS3D if at == "cars3d" else "")
+        for at in ("cars3d", "shapes3d", "mpi3d_toy")
     },
 )
-
-
-def _main(table: str, label: str = "EncDiff", spread: float = 0.001, **settings: Any) -> Row:
-    """The paper's default as another table has it; its spread of F on Shapes3D is .000 or .001, by table."""
-    return Row(label, settings, {"shapes3d": _published(table, (0.999, spread), (0.969, 0.030))})
-
-
-def _of_shapes3d(label: str, table: str, values: tuple[Any, Any], settings: Mapping[str, Any], **more: Any) -> Row:
-    return Row(label, settings, {"shapes3d": _published(table, *values)}, **more)
-
-
 _ENCDIFF = Recipe(
     "encdiff",
     "Yang et al. 2024, EncDiff (arXiv 2402.09712)",
     (Stage("vq", "first_stage", {"first_stage_width": "width", "codebook_size": "codebook_size"}),),
     (_MAIN,),
     {
-        "tokens": (
-            _of_shapes3d("N = 5", "12", ((0.605, 0.084), (0.536, 0.073)), {"n_codes": 5}),
-            _of_shapes3d("N = 10", "12", ((0.985, 0.032), (0.900, 0.058)), {"n_codes": 10}),
-            _of_shapes3d("N = 15", "12", ((0.996, 0.015), (0.936, 0.039)), {"n_codes": 15}),
-            _main("12", "N = 20", n_codes=20),
-            _of_shapes3d("N = 30", "12", ((0.995, 0.014), (0.961, 0.039)), {"n_codes": 30}),
-        ),
+        "tokens": tuple(_row(f"N = {n}", {"shapes3d": "12"}, {"n_codes": n}) for n in (5, 10, 15, 20, 30)),
         "vectors": (
-            Row(
-                "EncDiff-V",
-                {"tokens": "vectors"},
-                {
-                    "shapes3d": _published("5", (0.999, 0.000), (0.900, 0.045)),
-                    "mpi3d_toy": _published("17", (0.863, 0.075), (0.629, 0.047)),
-                },
-            ),
-            Row(
-                "EncDiff",
-                {"tokens": "scalars"},
-                {
-                    "shapes3d": _published("5", (0.999, 0.001), (0.969, 0.030)),
-                    "mpi3d_toy": _published("17", *_MPI3D),
-                },
-            ),
+            _row("EncDiff-V", {"shapes3d": "5", "mpi3d_toy": "17"}, {"tokens": "vectors"}),
+            _row("EncDiff", {"shapes3d": "5", "mpi3d_toy": "17"}, {"tokens": "scalars"}),
         ),
         "scored-on": (
-            _of_shapes3d("vectors", "11", ((0.998, 0.006), (0.955, 0.030)), {}, method="tokens"),
-            _main("11", "scalars"),
+            _row("vectors", {"shapes3d": "11"}, {}, method="tokens"),
+            _row("scalars", {"shapes3d": "11"}, {}),
         ),
         "schedule": (
-            _of_shapes3d("sqrt", "4", ((0.997, 0.011), (0.950, 0.041)), {"schedule": "sqrt"}),
-            _of_shapes3d("sqrt linear", "4", ((0.988, 0.026), (0.924, 0.050)), {"schedule": "linear"}),
-            _of_shapes3d("linear", "4", ((0.999, 0.002), (0.930, 0.045)), {"schedule": "scaled_linear"}),
-            _main("4", "cosine", schedule="cosine"),
+            _row("sqrt", {"shapes3d": "4"}, {"schedule": "sqrt"}),
+            _row("sqrt linear", {"shapes3d": "4"}, {"schedule": "linear"}),
+            _row("linear", {"shapes3d": "4"}, {"schedule": "scaled_linear"}),
+            _row("cosine", {"shapes3d": "4"}, {"schedule": "cosine"}),
         ),
         "conditioning": (
-            Row(
-                "AdaGN",
-                {"conditioning": "adagn"},
-                {
-                    "shapes3d": _published("3", (0.911, 0.101), (0.637, 0.068)),
-                    "mpi3d_toy": _published("16", (0.592, 0.111), (0.268, 0.062)),
-                },
-            ),
-            Row(
-                "EncDiff",
-                {"conditioning": "cross_attention"},
-                {
-                    "shapes3d": _published("3", (0.999, 0.000), (0.969, 0.030)),
-                    "mpi3d_toy": _published("16", *_MPI3D),
-                },
-            ),
-            _of_shapes3d(
+            _row("AdaGN", {"shapes3d": "3", "mpi3d_toy": "16"}, {"conditioning": "adagn"}, "w/ AdaGN"),
+            _row("EncDiff", {"shapes3d": "3", "mpi3d_toy": "16"}, {"conditioning": "cross_attention"}),
+            _row(
                 "EncDiff-V, AdaGN",
-                "15",
-                ((0.956, 0.039), (0.520, 0.083)),
+                {"shapes3d": "15"},
                 {"conditioning": "adagn", "tokens": "vectors"},
+                "EncDiff-V w/ AdaGN",
             ),
-            _of_shapes3d("EncDiff-V", "15", ((0.999, 0.000), (0.900, 0.045)), {"tokens": "vectors"}),
+            _row("EncDiff-V", {"shapes3d": "15"}, {"tokens": "vectors"}),
         ),
         "space": (
-            _of_shapes3d("pixel", "6", ((1.0, 0.000), (0.981, 0.015)), {"space": "pixel"}, on_stages=False),
-            _main("6", "latent", 0.000, space="latent"),
+            _row("pixel", {"shapes3d": "6"}, {"space": "pixel"}, "pixel space", on_stages=False),
+            _row("latent", {"shapes3d": "6"}, {"space": "latent"}, "latent space"),
         ),
     },
     {
@@ -219,9 +216,8 @@ _DISDIFF = Recipe(
             "DisDiff-VQ",
             {},
             {
-                "cars3d": _published("1 of EncDiff", (0.976, 0.018), (0.232, 0.019)),
-                "shapes3d": _published("1 of EncDiff", (0.902, 0.043), (0.723, 0.013)),
-                "mpi3d_toy": _published("1 of EncDiff", (0.617, 0.070), (0.337, 0.057)),
+                at: Published("1 of EncDiff", _Cells("encdiff", "1", "DisDiff", at))
+                for at in ("cars3d", "shapes3d", "mpi3d_toy")
             },
         ),
     ),

@@ -69,7 +69,9 @@ def drawn(
     if interval is not None:
         ends = {"x1": scale.place(interval[0]), "x2": scale.place(interval[1])}
         marks.append(tag("line", class_="interval", y1=lane, y2=lane, **ends))
-    marks.append(tag("circle", tag("title", f"this model: {value:.4f}"), class_="this", r="6", cx=scale.place(value), cy=lane))
+    marks.append(
+        tag("circle", tag("title", f"this model: {value:.4f}"), class_="this", r="6", cx=scale.place(value), cy=lane)
+    )
     label = f"{name}: {value:.4f} on a scale from {scale.low:g} to {scale.high:g}, beside {len(neighbours)} others"
     return tag("svg", *marks, class_="scale", height=str(height), role="img", aria_label=label)
 
@@ -87,7 +89,9 @@ def _mark(neighbour: Neighbour, scale: Scale) -> Html:
     y = PUBLISHED_LANE if neighbour.kind == "published" else MEASURED_LANE
     what = f"{neighbour.label}: {neighbour.value:.4f}" + (" (published)" if neighbour.kind == "published" else "")
     path = tag("path", tag("title", what), d=_SHAPES[neighbour.kind])
-    return tag("svg", path, class_=f"mark {neighbour.kind}", x=scale.place(neighbour.value), y=str(y), overflow="visible")
+    return tag(
+        "svg", path, class_=f"mark {neighbour.kind}", x=scale.place(neighbour.value), y=str(y), overflow="visible"
+    )
 
 
 def _round_up(number: float, away: int) -> float:
@@ -95,4 +99,4 @@ def _round_up(number: float, away: int) -> float:
     if number * away <= 0:
         return 0.0
     unit = 10 ** math.floor(math.log10(abs(number)))
-    return away * math.ceil(abs(number) * 1.02 / unit * 2) / 2 * unit
+    return float(f"{away * math.ceil(abs(number) * 1.02 / unit * 2) / 2 * unit:.6g}")

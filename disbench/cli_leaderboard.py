@@ -1,0 +1,204 @@
+"""The command line's part about boards: leaderboard, and leaderboard submit."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from disbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from disbench.board_tables import Table
+    from disbench.boards import Entry
+    from disbench.leaderboard import Choice
+
+LEADERBOARD_EXAMPLES = """examples:
+  disbench leaderboard
+  disbench leaderboard --dataset rooms3d --metric mig,dci --measured
+  disbench leaderboard --paper encdiff --table 1 --format latex
+  disbench leaderboard --explain beta_tcvae-cpu-minutes/rooms3d/mig
+  disbench leaderboard --records runs/records.jsonl --measured
+  disbench leaderboard --format html --out board.html
+  disbench leaderboard submit results.jsonl --codes codes.npz
+
+"""
+
+
+def add_leaderboard(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
+    """Add the arguments of `disbench leaderboard`."""
+    what = parser.add_argument_group("what to show")
+    what.add_argument("--dataset", metavar="NAMES", help="these data sets only, with commas")
+    what.add_argument("--metric", metavar="NAMES", help="these metrics or values only, with commas")
+    what.add_argument("--family", metavar="NAMES", help="these families of methods only: vae, gan, diffusion ...")
+    which = what.add_mutually_exclusive_group()
+    which.add_argument("--measured", action="store_true", help="measured numbers only")
+    which.add_argument("--published", action="store_true", help="published numbers only")
+    what.add_argument("--paper", metavar="NAME", help="a paper's table, with --table")
+    what.add_argument("--table", metavar="N", help="the table's number")
+    what.add_argument("--explain", metavar="METHOD/DATASET/METRIC", help="say where a number comes from")
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--format", choices=("text", "md", "latex", "csv", "json", "html"), default="text", help="default: text"
+    )
+    how.add_argument("--out", metavar="FILE", help="write there, not to stdout")
+    source = parser.add_argument_group("where from")
+    source.add_argument("--boards", metavar="DIR", help="folder of boards (default: the one that came with disbench)")
+    source.add_argument(
+        "--records", metavar="FILE", action="append", default=[], help="more records, such as your own; may be repeated"
+    )
+    keep = parser.add_argument_group("keeping a folder of boards")
+    doing = keep.add_mutually_exclusive_group()
+    doing.add_argument("--write", action="store_true", help="make README.md and index.html of the folder anew")
+    doing.add_argument(
+        "--check", action="store_true", help="fail if they are not what the records give, or records contradict"
+    )
+    parser.set_defaults(run=_leaderboard)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    submit = commands.add_parser(
+        "submit", parents=[shared], help="check records and add them to the boards",
+        description="Check the records of a file, score them again from their codes where these are given, and add "
+        "them to a folder of boards: all of them, or none.",
+    )  # fmt: skip
+    submit.add_argument("file", metavar="FILE.jsonl", help="as `disbench score --out` writes it")
+    submit.add_argument("--codes", metavar="FILE.npz", help="its codes, as `disbench score --codes-out` writes them")
+    submit.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files, where it needs any")
+    submit.add_argument("--boards", dest="to", metavar="DIR", help="folder of boards to add to")
+    submit.add_argument("--dry-run", action="store_true", help="check only")
+    submit.set_defaults(run=_submit)
+
+
+def _leaderboard(arguments: argparse.Namespace) -> int:
+    from disbench.boards import folder, read_entries
+
+    place = Path(arguments.boards) if arguments.boards else folder()
+    if arguments.write or arguments.check:
+        if given := [f"--{name}" for name in _NARROWING if getattr(arguments, name)]:
+            raise UsageError(f"the pages show everything there is; leave out {', '.join(given)}.")
+        return _write(place) if arguments.write else _check(place)
+    if (arguments.paper is None) != (arguments.table is None):
+        raise UsageError("--paper and --table go together: --paper encdiff --table 1.")
+    entries = [] if arguments.published else read_entries(place, map(Path, arguments.records))
+    if arguments.explain:
+        text = _explained(place, entries, arguments)
+    elif arguments.format == "html":
+        text = _page(place, entries, arguments)
+    else:
+        text = _rendered(_tables(place, entries, arguments), arguments)
+    _put(text, arguments.out)
+    return 0
+
+
+_NARROWING = ("dataset", "metric", "family", "measured", "published", "paper", "table", "explain", "records", "out")
+
+
+def _explained(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace) -> str:
+    from disbench import published
+    from disbench.board_tables import plain
+    from disbench.leaderboard import explained
+
+    numbers = [] if arguments.measured else published.read(place / "published.jsonl")
+    text = explained(arguments.explain, entries, numbers)
+    return "\n".join(map(plain, text.splitlines())) + "\n"
+
+
+def _put(text: str, out: str | None) -> None:
+    from disbench.files import replacing
+
+    if out is None:
+        sys.stdout.write(text)
+        return
+    with replacing(out) as file:
+        file.write(text.encode())
+    print(f"disbench: written to {out}.", file=sys.stderr)
+
+
+def _rendered(tables: Sequence[Table], arguments: argparse.Namespace) -> str:
+    from disbench.board_tables import WIDTH, render
+
+    if not tables:
+        raise UsageError("nothing on the boards is all of that; ask for less, or see disbench leaderboard.")
+    is_terminal = arguments.out is None and sys.stdout.isatty()
+    return render(tables, arguments.format, shutil.get_terminal_size((WIDTH, 24)).columns if is_terminal else WIDTH)
+
+
+def _tables(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace) -> list[Table]:
+    from disbench import leaderboard, published
+    from disbench.boards import make_boards
+    from disbench.published_tables import paper_table
+
+    numbers = [] if arguments.measured else published.read(place / "published.jsonl")
+    boards = make_boards(entries)
+    if arguments.paper is not None:
+        return [paper_table(numbers, arguments.paper, arguments.table, boards)]
+    return leaderboard.tables(boards, numbers, _choice(arguments))
+
+
+def _choice(arguments: argparse.Namespace) -> Choice:
+    from disbench.leaderboard import Choice
+
+    def names(text: str | None) -> frozenset[str] | None:
+        return None if text is None else frozenset(filter(None, (name.strip() for name in text.split(","))))
+
+    return Choice(names(arguments.dataset), names(arguments.metric), names(arguments.family))
+
+
+def _page(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace) -> str:
+    """The page, of what was chosen."""
+    from disbench import published
+    from disbench.board_page import page
+    from disbench.boards import make_boards, make_curves
+
+    numbers = [] if arguments.measured else published.read(place / "published.jsonl")
+    boards = make_boards(entries)
+    choice = _choice(arguments)
+    choice.check(boards, numbers)
+    curves = [c for c in make_curves(entries) if choice.datasets is None or c.dataset in choice.datasets]
+    return page(choice.boards(boards), curves, choice.numbers(numbers))
+
+
+def _write(place: Path) -> int:
+    from disbench.files import replacing
+    from disbench.leaderboard import pages
+
+    for path, text in pages(place).items():
+        with replacing(path) as file:
+            file.write(text.encode())
+        print(path)
+    return 0
+
+
+def _check(place: Path) -> int:
+    from disbench.leaderboard import problems
+
+    found = problems(place)
+    for problem in found:
+        print(f"disbench: {problem}", file=sys.stderr)
+    if not found:
+        print(f"disbench: the boards in {place} are what their records give.", file=sys.stderr)
+    return 1 if found else 0
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    from disbench.boards import folder
+    from disbench.submissions import submit
+
+    place = Path(arguments.to) if arguments.to else folder()
+    results = submit(
+        Path(arguments.file),
+        place,
+        codes=Path(arguments.codes) if arguments.codes else None,
+        data_dir=arguments.data_dir,
+        check_only=arguments.dry_run,
+    )
+    for result in results:
+        done = "is there already" if result.was_there else "would be added" if arguments.dry_run else "added"
+        how = "; its codes give its scores" if result.rescored else "; its scores were not computed again (--codes)"
+        print(f"disbench: {result.name}: {done}{how}.", file=sys.stderr)
+        print(result.file)
+    if not arguments.dry_run and not all(result.was_there for result in results):
+        print(f"disbench: now make the pages anew: disbench leaderboard --write --boards {place}", file=sys.stderr)
+    return 0

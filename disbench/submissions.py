@@ -1,0 +1,181 @@
+"""A third party's records: checked, scored again from their codes where these are given, and put on the boards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from disbench import records, registry
+from disbench.board_check import TOLERANCE, check_scores
+from disbench.boards import Entry, read_entries
+from disbench.errors import DisbenchError, UsageError
+from disbench.grids import file_name
+from disbench.models import Model
+from disbench.protocols import PROTOCOLS, resolve
+from disbench.types import Codes, Dataset, Indices, Metric
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What became of a record: the file it is in, whether it was there before, and whether it was scored again."""
+
+    name: str
+    file: Path
+    was_there: bool
+    rescored: bool
+
+
+def submit(
+    path: Path,
+    place: Path,
+    *,
+    codes: Path | None = None,
+    data_dir: str | Path | None = None,
+    check_only: bool = False,
+) -> list[Submitted]:
+    """Check the records of a file, all of them before any is added, and add them to a boards folder.
+
+    Args:
+        path: of records, as `--out` of `disbench score` writes them.
+        place: the boards folder.
+        codes: the table of codes of the one record there is, as `--codes-out` writes it.
+        data_dir: folder with the data set's files, where it needs any.
+        check_only: add nothing.
+
+    Raises:
+        UsageError: there is no such file, or the data set cannot be had to check its content.
+        DisbenchError: a record is not what a board can take; the message says which and why.
+    """
+    found = list(records.numbered(path))
+    if not found:
+        raise DisbenchError(f"{path} holds no record.")
+    if codes is not None and len(found) > 1:
+        raise UsageError(f"{path} holds {len(found)} records, and {codes} is the codes of one; submit it alone.")
+    entries = read_entries(place)
+    for line, record in found:
+        try:
+            _check(record, entries, data_dir)
+            if codes is not None:
+                _score_again(record, codes, data_dir)
+        except UsageError:
+            raise
+        except (DisbenchError, KeyError, TypeError, AttributeError) as error:
+            reason = str(error) if isinstance(error, DisbenchError) else f"it is not built as a record is ({error!r})."
+            raise DisbenchError(f"{path}, line {line}: {reason}") from error
+    known = {entry.record["hash"] for entry in entries}
+    results = []
+    for _, record in found:
+        name = Entry(record, "", 0).name
+        file = place / "results" / record["key"]["dataset"]["name"] / f"{file_name(name)}.jsonl"
+        is_there = record["hash"] in known
+        if not is_there and not check_only:
+            _append(file, record)
+            known.add(record["hash"])
+        results.append(Submitted(name, file, is_there, codes is not None))
+    return results
+
+
+def _check(record: Mapping[str, Any], entries: list[Entry], data_dir: str | Path | None) -> None:
+    key = record["key"]
+    name = key["protocol"]["name"]
+    if name not in PROTOCOLS:
+        custom = " Changed settings make a protocol of their own, which has no board." if "+" in name else ""
+        raise DisbenchError(f"there is no protocol {name!r} here.{custom}")
+    _check_dataset(key["dataset"], entries, data_dir)
+    resolved = resolve(name, list(key["metrics"]), None)
+    for task in resolved.tasks:
+        told = key["metrics"][task.metric.name]
+        if told["version"] != task.metric.version:
+            raise DisbenchError(
+                f"{task.metric.name} is version {told['version']} there, and {task.metric.version} here; score the "
+                "model again with this disbench."
+            )
+        expected = json.loads(json.dumps(asdict(task.settings)))
+        if told["settings"] != expected:
+            raise DisbenchError(
+                f"{task.metric.name} ran with other settings than {name} has: {told['settings']}, not {expected}."
+            )
+    metrics = {
+        metric: {part: content for part, content in told.items() if part != "identity"}
+        for metric, told in key["metrics"].items()
+    }
+    if records.make_key(key["protocol"], key["dataset"], metrics, key["reducer"]) != key:
+        raise DisbenchError("the identities of its numbers do not fit their settings: it was edited.")
+    check_scores(record)
+
+
+def _check_dataset(told: Mapping[str, Any], entries: list[Entry], data_dir: str | Path | None) -> None:
+    """Whether the data set had the content that it has here."""
+    name = told["name"]
+    if name not in registry.datasets():
+        raise DisbenchError(f"there is no data set {name!r} here; boards are of data sets that everybody can have.")
+    vouched = {
+        e.record["key"]["dataset"]["content_hash"] for e in entries if e.record["key"]["dataset"]["name"] == name
+    }
+    expected = vouched or {registry.load_dataset(name, data_dir).content_hash}
+    if told["content_hash"] not in expected:
+        raise DisbenchError(
+            f"it was scored on a {name} with another content ({told['content_hash'][:12]}) than here "
+            f"({', '.join(sorted(content[:12] for content in expected))})."
+        )
+
+
+def _score_again(record: Mapping[str, Any], path: Path, data_dir: str | Path | None) -> None:
+    """Score the given codes as the record says, and compare."""
+    from disbench.evaluation import evaluate
+
+    key, sample = record["key"], record["sample"]
+    dataset = registry.load_dataset(key["dataset"]["name"], data_dir)
+    model = Model(record["model"]["name"], _not_called, by_index=_table(path, dataset))
+    seeds = sample["eval_seeds"]
+    on_codes = [name for name in key["metrics"] if isinstance(registry.metrics()[name], Metric)]
+    metrics = [name for name in on_codes if key["metrics"][name].get("reducer", key["reducer"]) is None]
+    report = evaluate(
+        model,
+        dataset,
+        protocol=key["protocol"]["name"],
+        metrics=metrics or on_codes,
+        eval_seed=seeds[0],
+        repeats=len(seeds),
+    )
+    for value, found in report.scores.items():
+        told = record["scores"][value]["value"]
+        if (told is None) != (found is None) or (
+            told is not None and found is not None and abs(told - found) > TOLERANCE * max(1.0, abs(told))
+        ):
+            raise DisbenchError(f"{value} of the given codes is {found}, and the record says {told}.")
+
+
+def _table(path: Path, dataset: Dataset) -> Any:
+    """Codes by the positions of their images."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            codes, index = torch.from_numpy(arrays["codes"]), torch.from_numpy(arrays["index"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"{path} is no table of codes as --codes-out writes it: {error}.") from error
+    rows = torch.full((len(dataset),), -1)
+    rows[index] = torch.arange(len(index))
+
+    def look_up(asked: Indices) -> Codes:
+        at = rows[asked.cpu()]
+        if bool((at < 0).any()):
+            raise DisbenchError(f"{path} lacks the codes of image {int(asked[at.argmin()])}, which the protocol draws.")
+        found: Codes = codes[at]
+        return found
+
+    return look_up
+
+
+def _not_called(_: Any) -> Any:
+    raise DisbenchError("given codes are looked up, not computed.")
+
+
+def _append(file: Path, record: Mapping[str, Any]) -> None:
+    with records.RecordFile(file) as target:
+        target.append(record)
