@@ -166,6 +166,8 @@ class DisDiff(Diffusion):
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {},
     "gpu-minutes": {"steps": 3_000, "warmup_steps": 500, "sampling_steps": 50, "eta": 0.0},
+    "cpu-hour": {"steps": 2_000, "warmup_steps": 200, "batch_size": 16, "learning_rate": 5e-4, "encoder_width": 64,
+                 "ema": 0.999, "sampling_steps": 25, "eta": 0.0},
     "tiny": {
         "steps": 40, "warmup_steps": 5, "batch_size": 8, "learning_rate": 1e-3, "encoder_width": 8,
         "sampling_steps": 4, "eta": 0.0,

@@ -40,7 +40,7 @@ class Ldm(Diffusion):
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {},
     "gpu-minutes": {"steps": 3_000, "warmup_steps": 500},
-    "cpu-hour": {"steps": 6_000, "warmup_steps": 500, "batch_size": 32, "learning_rate": 5e-4, "width": 16,
+    "cpu-hour": {"steps": 4_000, "warmup_steps": 500, "batch_size": 32, "learning_rate": 5e-4, "width": 16,
                  "ema": 0.999, "sampling_steps": 25, "eta": 0.0},
     "tiny": {"steps": 40, "warmup_steps": 5, "batch_size": 8, "learning_rate": 1e-3, "width": 8, "sampling_steps": 4,
              "eta": 0.0},
