@@ -2,20 +2,25 @@
 
     python -m benchmarks.tables
 
-writes the tables that need no measurement: metrics, data sets and protocols from their specifications.
+writes the tables that need no measurement: metrics, data sets and protocols from their specifications, boards from the
+records.
 """
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 from tabulate import tabulate
 
-from disbench import registry
+from disbench import boards, published, registry
+from disbench.board_tables import measured_table, render
+from disbench.leaderboard import Choice
 from disbench.protocols import PROTOCOLS
 from disbench.settings import override
 from disbench.sources import sizes
 
 ROOT = Path(__file__).parent.parent
+CURVE = ("factor_vae", "dci.disentanglement")
 ENCDIFF = ("encdiff-code", "encdiff-paper")
 
 
@@ -123,7 +128,45 @@ def encdiff_presets() -> str:
     return tabulate(rows, ("setting", *(f"`{name}`" for name in ENCDIFF)), tablefmt="github", disable_numparse=True)
 
 
+def board_table() -> str:
+    """The board of rooms3d under the 2019 study's settings: the values that papers print."""
+    entries = boards.read_entries(boards.folder())
+    choice = Choice(frozenset(["rooms3d"]), frozenset(["factor_vae", "dci.disentanglement", "mig", "sap", "beta_vae"]))
+    chosen = [board for board in choice.boards(boards.make_boards(entries)) if board.protocol == "locatello2019"]
+    newest = [replace(board, columns=tuple(c for c in board.columns if c.header == c.value)) for board in chosen]
+    return render([measured_table(board) for board in newest], "md").rstrip()
+
+
+def curve_table() -> str:
+    """EncDiff scored along its training on rooms3d, and the published replication on 3D Shapes."""
+    rows = []
+    for curve in boards.make_curves(boards.read_entries(boards.folder())):
+        if curve.label.startswith("encdiff") and curve.protocol == "quick":
+            scores = [dict(curve.points[value]) for value in CURVE]
+            batch = registry.models()["encdiff"].presets["cpu-hour"]["batch_size"]
+            rows += [
+                (step * batch, step, f"{curve.dataset}, `cpu-hour`", *(s.get(step) for s in scores))
+                for step in scores[0]
+            ]
+    found: dict[int, dict[str, float]] = {}
+    for number in published.shipped():
+        is_step = number.variant.startswith("learning curve: step ") and number.source.paper == "encdiff_replication"
+        if is_step and number.dataset == "shapes3d" and number.method_key == "encdiff":
+            found.setdefault(int(number.variant.split()[-1]), {})[number.metric] = number.value
+    rows += [(128 * step, step, "3D Shapes, published", *(at.get(v) for v in CURVE)) for step, at in found.items()]
+    shown = [
+        (f"{seen:,}", f"{step:,}", what, *("" if value is None else f"{value:.3f}" for value in values))
+        for seen, step, what, *values in sorted(rows)
+    ]
+    headers = ("images seen", "steps", "run", *(f"`{value}`" for value in CURVE))
+    return tabulate(
+        shown, headers, tablefmt="github", disable_numparse=True, colalign=("right", "right", "left", "right", "right")
+    )
+
+
 TABLES = {
+    "board": (ROOT / "README.md", board_table),
+    "encdiff curve": (ROOT / "docs" / "diffusion.md", curve_table),
     "values": (ROOT / "docs" / "metrics.md", values_table),
     "protocols": (ROOT / "docs" / "metrics.md", protocols_table),
     "data sets": (ROOT / "README.md", datasets_table),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from disbench.board_plots import heat_map, panels, short
-from disbench.board_tables import plain
+from disbench.board_tables import plain, shown_number
 from disbench.boards import N_FOR_INTERVAL, Board, Cell, Column, Curve, Origin, Row
 from disbench.markup import Html, tag, text
 from disbench.published import PAPERS, READ_FROM, SPREADS
@@ -367,7 +367,8 @@ def _measured_bodies(board: Board, shown: Mapping[str, Sequence[Row]], at: str, 
     """Rows that are ranked, and those that others are held against; each cell knows where its data are."""
     every = [row for members in shown.values() for row in members]
     scales = [_scale(column, every) for column in board.columns]
-    edges = [_edges(column, board, scale) for column, scale in zip(board.columns, scales, strict=True)]
+    held_against = [row for row in board.rows if row.kind in ("floor", "ceiling")]
+    edges = [_edges(column, held_against, scale) for column, scale in zip(board.columns, scales, strict=True)]
     bodies, place = [], 0
     for kind, members in shown.items():
         lines = []
@@ -417,11 +418,11 @@ def _scale(column: Column, rows: Iterable[Row]) -> Scale:
     return Scale.of(column.low, column.high, [cell.mean for cell in cells if cell.mean is not None])
 
 
-def _edges(column: Column, board: Board, scale: Scale) -> str:
+def _edges(column: Column, rows: Iterable[Row], scale: Scale) -> str:
     """Thin lines at the floor's and the ceiling's number."""
     drawn = []
-    for row in board.rows:
-        cell = row.cells.get(column.key) if row.kind in ("floor", "ceiling") else None
+    for row in rows:
+        cell = row.cells.get(column.key)
         if cell is not None and cell.mean is not None:
             x = scale.place(cell.mean)
             drawn.append(f'<line class="edge" x1="{x}" x2="{x}" y1="1" y2="11"/>')
@@ -451,12 +452,12 @@ def _measured_cell(cell: Cell | None, at: str, scale: Scale, edges: str, records
         status = text(cell.reason.partition(":")[0])
         return f'<td class="without">{opening} class="number" data-at="{at}">{status}{closing}</td>'
     star = '<span class="star" role="img" aria-label="best" title="best">★</span>' if cell.is_best else ""
-    std = f' <span class="spread">± {_shown(cell.std)}</span>' if cell.std is not None else ""
+    std = f' <span class="spread">± {shown_number(cell.std)}</span>' if cell.std is not None else ""
     rank = f'<span class="rank" title="rank {cell.rank}">#{cell.rank}</span>' if cell.rank is not None else ""
     best = ' class="best"' if cell.is_best else ""
     return (
         f'<td{best} data-v="{short(cell.mean)!r}"><div class="line">{star}{opening} class="number" data-at="{at}">'
-        f"{_shown(cell.mean)}{closing}{std}{rank}</div>{_bar(cell.mean, cell.interval, scale, edges)}</td>"
+        f"{shown_number(cell.mean)}{closing}{std}{rank}</div>{_bar(cell.mean, cell.interval, scale, edges)}</td>"
     )
 
 
@@ -480,11 +481,6 @@ def _cell_data(cell: Cell | None, data: _Data, records_at: str) -> list[Any] | N
         *map(short, (cell.mean, low, high, cell.std)), cell.n_seeds, cell.rank, _clean(cell.reason),
         [data.record(origin, records_at) for origin in named], [short(origin.value) for origin in named],
     ]  # fmt: skip
-
-
-def _shown(value: float) -> str:
-    """Three decimals; of what is large, or tiny, three significant digits."""
-    return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 100 else f"{value:.3g}"
 
 
 def _published_blocks(numbers: Sequence[PublishedNumber], described: dict[str, Any], data: _Data) -> list[Html]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from disbench.board_tables import plain
-from disbench.boards import Board, Curve
+from disbench.boards import Board, Curve, Row
 from disbench.markup import Html, tag
 
 if TYPE_CHECKING:
@@ -39,25 +39,28 @@ class Correlations:
 
 def correlations(board: Board) -> Correlations | None:
     """Rank correlations over the trained models of a board, each train seed a model; None with fewer than five."""
-    at: dict[tuple[str, int | None], int] = {}
-    trained = [row for row in board.rows if row.kind == "trained"]
-    columns = []
-    for column in board.columns:
-        found = {}
-        for row in trained:
-            cell = row.cells.get(column.key)
-            for origin in cell.origins if cell is not None else ():
-                if origin.value is not None:
-                    found[at.setdefault((row.label, origin.train_seed), len(at))] = origin.value
-        if len(found) >= N_FOR_CORRELATION:
-            columns.append((column.header, found))
-    if not columns:
+    table = _by_model([row for row in board.rows if row.kind == "trained"], [column.key for column in board.columns])
+    kept = [k for k, numbers in enumerate(table) if np.count_nonzero(~np.isnan(numbers)) >= N_FOR_CORRELATION]
+    if not kept:
         return None
-    table = np.full((len(columns), len(at)), np.nan)
-    for k, (_, found) in enumerate(columns):
-        table[k, list(found)] = list(found.values())
-    values, counts = _spearman(table)
-    return Correlations(tuple(header for header, _ in columns), values, (min(counts), max(counts)))
+    values, counts = _spearman(table[kept])
+    return Correlations(tuple(board.columns[k].header for k in kept), values, (min(counts), max(counts)))
+
+
+def _by_model(rows: Iterable[Row], keys: Sequence[str]) -> np.ndarray:
+    """Numbers [column, model], NaN where there are none."""
+    models: list[list[float | None]] = []
+    for row in rows:
+        by_seed: dict[int | None, list[float | None]] = {}
+        for k, key in enumerate(keys):
+            cell = row.cells.get(key)
+            for origin in cell.origins if cell is not None else ():
+                numbers = by_seed.get(origin.train_seed)
+                if numbers is None:
+                    numbers = by_seed[origin.train_seed] = [None] * len(keys)
+                    models.append(numbers)
+                numbers[k] = origin.value
+    return np.array(models, dtype=float).reshape(-1, len(keys)).T
 
 
 def _spearman(table: np.ndarray) -> tuple[tuple[tuple[float | None, ...], ...], list[int]]:

@@ -75,12 +75,12 @@ def _measured(cell: Cell | None) -> Shown:
         return Shown("")
     if cell.mean is None:
         return Shown(cell.reason.partition(":")[0])
-    spread = f" ± {_number(cell.std)}" if cell.std is not None else ""
+    spread = f" ± {shown_number(cell.std)}" if cell.std is not None else ""
     rank = f" [{cell.rank}]" if cell.rank is not None else ""
-    return Shown(f"{_number(cell.mean)}{spread}{rank}", cell.is_best)
+    return Shown(f"{shown_number(cell.mean)}{spread}{rank}", cell.is_best)
 
 
-def _number(value: float) -> str:
+def shown_number(value: float) -> str:
     """Three decimals; of what is large, or tiny, three significant digits."""
     return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 100 else f"{value:.3g}"
 
@@ -204,7 +204,7 @@ def _csv_cell(value: Any) -> Any:
 
 def plain(text: str) -> str:
     """A text without what a terminal would obey: control characters and those that turn the direction of writing."""
-    return "".join(c if c.isprintable() else "�" for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else "�" for c in text)
 
 
 def markdown(text: str) -> str:

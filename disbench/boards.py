@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any, Literal
 
 from disbench import records, registry
@@ -364,8 +366,8 @@ def _cell(column: Column, entries: Iterable[Entry]) -> Cell | None:
     if lacking:
         reason = f"{lacking[0]['status']}: {lacking[0]['reason']}"
         return Cell(None, None, None, len(per_seed), None, False, reason, origins)
-    std = stdev(values) if len(values) > 1 else None
-    return Cell(fmean(values), _interval(values), std, len(values), None, False, "", origins)
+    mean, std = fmean(values), _deviation(values)
+    return Cell(mean, _interval(mean, std, len(values)), std, len(values), None, False, "", origins)
 
 
 def _eval_seeds(entry: Entry) -> Sequence[int]:
@@ -387,13 +389,27 @@ def _origin(entry: Entry, value: str) -> Origin:
     )
 
 
-def _interval(values: Sequence[float]) -> tuple[float, float] | None:
-    if len(values) < N_FOR_INTERVAL:
+def _deviation(values: Sequence[float]) -> float | None:
+    """Standard deviation (ddof 1), in floating point: that of `statistics` is exact, and slow for many rows."""
+    if len(values) < 2:
         return None
-    from scipy.stats import t
+    mean = fmean(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
-    mean, half = fmean(values), float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+
+def _interval(mean: float, std: float | None, n: int) -> tuple[float, float] | None:
+    if n < N_FOR_INTERVAL or std is None:
+        return None
+    half = _quantile(n - 1) * std / n**0.5
     return mean - half, mean + half
+
+
+@cache
+def _quantile(degrees_of_freedom: int) -> float:
+    """Of Student's t: 97.5 % lie below."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees_of_freedom, 0.975))
 
 
 def _ranked(rows: Sequence[Row], columns: Iterable[Column]) -> list[Row]:
@@ -409,10 +425,11 @@ def _ranked(rows: Sequence[Row], columns: Iterable[Column]) -> list[Row]:
             for label, cell in at.items()
             if cell.interval is not None
         }
-        ranks = {label: 1 + sum(other[0] > own[1] for other in ends.values()) for label, own in ends.items()}
-        means = [sign * cell.mean for cell in at.values() if cell.mean is not None]
+        lows = sorted(low for low, _ in ends.values())
+        ranks = {label: 1 + len(lows) - bisect_right(lows, high) for label, (_, high) in ends.items()}
+        best = max((sign * cell.mean for cell in at.values() if cell.mean is not None), default=None)
         for label, cell in at.items():
-            is_best = ranks.get(label) == 1 if ranks else cell.mean is not None and sign * cell.mean == max(means)
+            is_best = ranks.get(label) == 1 if ranks else cell.mean is not None and sign * cell.mean == best
             cells[label][column.key] = replace(cell, rank=ranks.get(label), is_best=is_best)
     return [replace(row, cells=cells[row.label]) for row in rows]
 

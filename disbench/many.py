@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -104,11 +105,14 @@ def _score_one(job: _Scoring) -> Report:
 def expand(pattern: str) -> list[str]:
     """The paths that a pattern with `*` or `?` stands for, sorted; `**` stands for any number of folders.
 
+    A method behind a colon, as in `runs/*/ckpt.pt:tokens`, is one of each.
+
     Raises:
         UsageError: there is none.
     """
     from glob import glob
 
-    if not (found := sorted(glob(pattern.replace("[", "[[]"), recursive=True))):
-        raise UsageError(f"no file fits the pattern {pattern!r}.")
-    return found
+    where, colon, method = pattern.rpartition(":") if re.search(r":[A-Za-z_]\w*$", pattern) else (pattern, "", "")
+    if not (found := sorted(glob(where.replace("[", "[[]"), recursive=True))):
+        raise UsageError(f"no file fits the pattern {where!r}.")
+    return [path + colon + method for path in found]

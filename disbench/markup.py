@@ -23,7 +23,10 @@ Child: TypeAlias = "str | int | float | Iterable[Child] | None"
 
 def text(value: object) -> Html:
     """Any text as text: escaped, and without control characters, lone surrogates or what turns its direction."""
-    return Html(escape("".join(_harmless(character) for character in str(value)), quote=True))
+    written = str(value)
+    if not written.isprintable():
+        written = "".join(map(_harmless, written))
+    return Html(escape(written, quote=True))
 
 
 def tag(name: str, /, *children: Child, **attributes: str | float | bool | None) -> Html:

@@ -159,7 +159,9 @@ def _from_text(text: str, array: Array, trust: bool) -> Model:
         return _with_method(*found, method)
     path = Path(text)
     if path.is_dir():
-        raise UsageError(f"the folder {text} holds no ckpt.pt; has its training finished?")
+        is_begun = (path / "state.pt").exists()
+        hint = f"finish its training with: disbench train --resume {text}" if is_begun else "has its training finished?"
+        raise UsageError(f"the folder {text} holds no ckpt.pt; {hint}")
     if "/" in where and not where.endswith(".py"):
         reason = "has its training finished?" if Path(where).is_dir() else f"there is no {where}."
         raise UsageError(f"there is no checkpoint whose method {method!r} could be scored: {reason}")

@@ -204,12 +204,17 @@
     if (anchor === element && !card.hidden) return;
     close();
     anchor = element;
-    if (element.dataset.at !== undefined) measuredCard(element.dataset.at);
+    if (element.dataset.said !== undefined) card.append(make("p", element.dataset.said));
+    else if (element.dataset.at !== undefined) measuredCard(element.dataset.at);
     else publishedCard(Number(element.dataset.number));
     card.hidden = false;
     card.scrollTop = 0;
     element.setAttribute("aria-describedby", "card");
-    const box = element.getBoundingClientRect();
+    place();
+  }
+
+  function place() {
+    const box = anchor.getBoundingClientRect();
     const size = card.getBoundingClientRect();
     const left = Math.max(8, Math.min(box.left, document.documentElement.clientWidth - size.width - 8));
     const fitsBelow = box.bottom + 6 + size.height <= window.innerHeight;
@@ -230,7 +235,7 @@
     timer = setTimeout(what, delay);
   }
 
-  const marked = (event) => (event.target.closest ? event.target.closest("[data-at], [data-number]") : null);
+  const marked = (event) => (event.target.closest ? event.target.closest("[data-at], [data-number], [data-said]") : null);
   let touched = null;
   document.addEventListener("pointerdown", (event) => {
     const element = marked(event);
@@ -252,6 +257,7 @@
     if (element) later(() => open(element), anchor ? 60 : 160);
     else if (card.contains(event.target)) clearTimeout(timer);
     else if (anchor && anchor !== document.activeElement) later(close, 250);
+    else clearTimeout(timer);
   });
   document.addEventListener("focusin", (event) => {
     const element = marked(event);
@@ -263,7 +269,10 @@
     if (event.key === "Escape") close();
   });
   document.addEventListener("scroll", (event) => {
-    if (event.target !== card && anchor) close();
+    if (event.target === card || !anchor) return;
+    const box = anchor.getBoundingClientRect();
+    if (box.bottom < 0 || box.top > window.innerHeight) close();
+    else place();
   }, true);
 
   /* Plots */
@@ -421,7 +430,7 @@
       if (lx !== null) plot.svg.append(draw("line", { class: "cross", x1: inX(lx), x2: inX(hx), y1: py, y2: py }));
       if (ly !== null) plot.svg.append(draw("line", { class: "cross", x1: px, x2: px, y1: inY(ly), y2: inY(hy) }));
       const mark = draw("path", { class: classOf(point), d: shapeOf(point), transform: `translate(${px},${py})` });
-      mark.append(draw("title", {}, `${point.label}: ${x} ${shown(mx)}, ${y} ${shown(my)}`));
+      mark.dataset.said = `${point.label}: ${x} ${shown(mx)}, ${y} ${shown(my)}`;
       marks.append(mark);
       taken.push({ x: px - 6, y: py - 6, w: 12, h: 12 });
     }
@@ -488,7 +497,7 @@
       plot.svg.append(draw("path", { class: `run run${colour}`, d: `M${at.map((p) => p.join(",")).join("L")}`, ...dashes }));
       one.points[value].forEach(([step, number], j) => {
         const dot = draw("circle", { class: `dot dot${colour}`, cx: at[j][0], cy: at[j][1], r: 3.5 });
-        dot.append(draw("title", {}, `${one.label}, step ${step}: ${shown(number)}`));
+        dot.dataset.said = `${one.label}, step ${step}: ${value} ${shown(number)}`;
         plot.svg.append(dot);
       });
       const item = make("li");

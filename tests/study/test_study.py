@@ -17,6 +17,7 @@ from disbench.checkpoint import load
 from disbench.errors import Stopped, UsageError
 from disbench.grids import STUDIES, Run, plan_study
 from disbench.jobs import Failure, Workers, run_jobs
+from disbench.many import expand
 from disbench.protocols import PROTOCOLS
 from disbench.study import run_study
 from tests.study import ENTRIES, PROTOCOL, STUDY, noted, save_board
@@ -229,3 +230,13 @@ def test_a_job_that_kills_its_worker_fails_alone() -> None:
     assert isinstance(outcomes[0], Failure)
     assert "its worker was lost" in outcomes[0].reason
     assert [outcomes[k] for k in (1, 2, 3)] == [1, 2, 3]
+
+
+def test_a_pattern_may_name_a_method_of_each(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "ckpt.pt").write_bytes(b"")
+    assert expand(f"{tmp_path}/*/ckpt.pt:tokens") == [f"{tmp_path}/{name}/ckpt.pt:tokens" for name in ("a", "b")]
+    assert expand(f"{tmp_path}/?/ckpt.pt") == [f"{tmp_path}/{name}/ckpt.pt" for name in ("a", "b")]
+    with pytest.raises(UsageError, match=r"no file fits the pattern '.*/\*\.pt'"):
+        expand(f"{tmp_path}/*.pt:tokens")
