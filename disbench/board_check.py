@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from disbench import records
 from disbench.boards import Entry
@@ -32,8 +31,7 @@ def contradictions(entries: Iterable[Entry]) -> list[str]:
                     f"{_at(before[0])} and {_at(entry)} disagree on {value} of {model['name']}: {before[1]} and "
                     f"{score['value']}."
                 )
-        row = (entry.file, entry.name, str(entry.train.get("train_seed")), str(entry.train.get("steps")), content)
-        other = models.setdefault(row[:-1], entry)
+        other = models.setdefault((*entry.row, str(entry.train.get("train_seed"))), entry)
         if model["content_hash"] != other.record["model"]["content_hash"]:
             found.append(f"{_at(other)} and {_at(entry)} are two models of one name, train seed and length.")
     return found
@@ -50,15 +48,20 @@ def _at(entry: Entry) -> str:
 
 
 def misplaced(place: Path) -> list[str]:
-    """Records of `results` without a hash of their own, in the folder of another data set, or recorded twice."""
+    """Lines of `results` that are no whole record, or have no hash of their own, lie elsewhere or are there twice."""
     found = []
     seen: dict[str, str] = {}
     for path in sorted((place / "results").glob("*/*.jsonl")):
-        file = path.relative_to(place).as_posix()
-        sealed = [line.endswith('"}') and ', "hash": "' in line[-90:] for line in path.read_text().splitlines() if line]
-        for number, (record, is_sealed) in enumerate(zip(records.read(path), sealed, strict=False), 1):
-            at = f"{file}, record {number}"
-            if not is_sealed:
+        whole = dict(records.numbered(path))
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+            at = f"{path.relative_to(place).as_posix()}, line {number}"
+            if not line:
+                continue
+            if number not in whole:
+                found.append(f"{at} is the beginning of a record; delete it.")
+                continue
+            record = whole[number]
+            if not records.is_sealed(line):
                 found.append(f"{at} has no hash: score the model again, or submit it.")
             if (name := record["key"]["dataset"]["name"]) != path.parent.name:
                 found.append(f"{at} is of {name}, and lies in the folder of {path.parent.name}.")
@@ -76,27 +79,3 @@ def outdated(pages: Mapping[Path, str]) -> list[str]:
             what = "is not what the records give" if is_there else "is missing"
             found.append(f"{path} {what}: disbench leaderboard --write")
     return found
-
-
-def check_scores(record: Mapping[str, Any]) -> None:
-    """Check that a record's numbers are possible values of the metrics that it names.
-
-    Raises:
-        DisbenchError: they are not.
-    """
-    from disbench import registry
-    from disbench.errors import DisbenchError
-
-    metrics = registry.metrics()
-    for value, score in record["scores"].items():
-        metric = metrics.get(value.partition(".")[0])
-        spec = next((spec for spec in metric.values if spec.name == value), None) if metric is not None else None
-        if spec is None:
-            raise DisbenchError(f"{value} is no value of a metric that is installed here.")
-        number = score.get("value")
-        if score.get("status") not in ("ok", "undefined", "not applicable") or (number is None) == (
-            score["status"] == "ok"
-        ):
-            raise DisbenchError(f"{value} has the status {score.get('status')!r} and the number {number!r}.")
-        if number is not None and not (isinstance(number, int | float) and spec.low <= number <= spec.high):
-            raise DisbenchError(f"{value} is {number!r}; expected a number in {spec.low:g} ... {spec.high:g}.")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from disbench.board_tables import plain
 from disbench.boards import Board, Curve, Row
+from disbench.errors import printable
 from disbench.markup import Html, tag
 
 if TYPE_CHECKING:
@@ -136,9 +136,9 @@ def panels(dataset: str, curves: Iterable[Curve], published: Iterable[PublishedN
             ours.setdefault(curve.protocol, []).append(curve)
     found = [
         {
-            "title": plain(f"measured: {dataset}, {protocol}"),
+            "title": printable(f"measured: {dataset}, {protocol}"),
             "source": "measured",
-            "series": [{"label": plain(one.label), "points": _points(one.points)} for one in members],
+            "series": [{"label": printable(one.label), "points": _points(one.points)} for one in members],
         }
         for protocol, members in sorted(ours.items())
     ]
@@ -166,11 +166,11 @@ def _published_panel(dataset: str, published: Iterable[PublishedNumber], said: s
     if not series:
         return None
     return {
-        "title": f"{said}: {plain(dataset)}",
+        "title": f"{said}: {printable(dataset)}",
         "source": "published",
         "series": [
             {
-                "label": plain(f"{method} ({paper})"),
+                "label": printable(f"{method} ({paper})"),
                 "points": _points({value: sorted(found) for value, found in points.items()}),
             }
             for (method, paper, _), points in sorted(series.items())

@@ -6,11 +6,13 @@ import csv
 import io
 import json
 import math
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from disbench.boards import N_FOR_INTERVAL, Board, Cell, Row
+from disbench.errors import printable
 
 Format = Literal["text", "md", "latex", "csv", "json"]
 WIDTH = 120  # characters of a terminal that does not say how wide it is
@@ -129,8 +131,8 @@ def render(tables: Sequence[Table], style: Format, width: int = WIDTH) -> str:
 def _as_text(table: Table, width: int) -> str:
     from tabulate import tabulate
 
-    headers = [plain(header) for header in table.headers]
-    rows = [[f"*{plain(c.text)}*" if c.is_best else plain(c.text) for c in row] for row in table.rows]
+    headers = [printable(header) for header in table.headers]
+    rows = [[f"*{printable(c.text)}*" if c.is_best else printable(c.text) for c in row] for row in table.rows]
     align = ("left",) * table.n_labels + ("right",) * (len(headers) - table.n_labels)
     blocks = []
     for chosen in _blocks(headers, rows, table.n_labels, width):
@@ -138,7 +140,9 @@ def _as_text(table: Table, width: int) -> str:
         blocks.append(
             tabulate(part, [headers[k] for k in chosen], disable_numparse=True, colalign=[align[k] for k in chosen])
         )
-    return "\n\n".join([plain(table.title), *blocks, *(["\n".join(map(plain, table.notes))] if table.notes else [])])
+    return "\n\n".join(
+        [printable(table.title), *blocks, *(["\n".join(map(printable, table.notes))] if table.notes else [])]
+    )
 
 
 def _blocks(headers: Sequence[str], rows: Sequence[Sequence[str]], n_labels: int, width: int) -> list[list[int]]:
@@ -199,26 +203,32 @@ def _csv_cell(value: Any) -> Any:
         value = " ".join(map(str, value))
     if isinstance(value, float) and not math.isfinite(value):
         return ""
-    return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
-
-
-def plain(text: str) -> str:
-    """A text without what a terminal would obey: control characters and those that turn the direction of writing."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "�" for c in text)
+    if not isinstance(value, str):
+        return value
+    shown = printable(value)
+    return "'" + shown if shown[:1] in ("=", "+", "-", "@") else shown
 
 
 def markdown(text: str) -> str:
-    """A text that Markdown shows as it is."""
-    escaped = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join("\\" + c if c in "\\`*_|[]~!#" else c for c in escaped)
+    """A text that Markdown shows as it is, without links and formulas of its own making."""
+    escaped = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("$", "&#36;")
+    escaped = "".join("\\" + c if c in "\\`*_|[]~!" else c for c in escaped)
+    return escaped.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
 
 
 _LATEX = {
     "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "^": "\\textasciicircum{}",
     "_": "\\_", "~": "\\textasciitilde{}", "%": "\\%", "±": "$\\pm$", "<": "\\textless{}", ">": "\\textgreater{}",
+    "\N{EN DASH}": "--", "[": "{[}", "]": "{]}", "*": "{*}", "\N{REPLACEMENT CHARACTER}": "?",
 }  # fmt: skip
 
 
 def latex(text: str) -> str:
     """A text that LaTeX sets as it is."""
-    return "".join(_LATEX.get(c, c) for c in plain(text))
+    return "".join(_LATEX.get(c) or _greek(c) for c in printable(text))
+
+
+def _greek(character: str) -> str:
+    """A small Greek letter as a formula; any other character as it is."""
+    name = unicodedata.name(character, "").removeprefix("GREEK SMALL LETTER ").lower()
+    return f"$\\{name}$" if "\u03b1" <= character <= "\u03c9" and name.isalpha() else character

@@ -6,9 +6,12 @@ A measured number shares a column with another only if both have the same identi
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -70,12 +73,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a number comes from: the record's file in the boards folder, its line, from 1, and its hash."""
+    """Where a number comes from: the record's file in the boards folder, its line, from 1, and its hash; the model."""
 
     file: str
     line: int
     hash: str
     model: str
+    content_hash: str | None
     train_seed: int | None
     value: float | None
     command: str
@@ -115,7 +119,8 @@ class Row:
         label: the file's name, or the models' where a file holds several.
         kind: of row.
         model: its kind, a name of the registry; empty where it is not of ours.
-        settings: names and values that tell it from the model's default, as its run's name has them.
+        config: of the model; empty where it is not known.
+        method: of the model that was scored, in place of its call; empty for its call.
         family: of the model.
         steps: it was trained for; None where that is not known.
         cells: by `Column.key`.
@@ -124,7 +129,8 @@ class Row:
     label: str
     kind: Kind
     model: str
-    settings: Mapping[str, str]
+    config: Mapping[str, Any]
+    method: str
     family: str
     steps: int | None
     cells: Mapping[str, Cell] = field(default_factory=dict)
@@ -152,19 +158,6 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Neighbour:
-    """A number that one of a record may be set beside: label, kind (measured ones are trained or baseline), and value.
-
-    Published numbers have no identity: they are of the same data set, value and direction, and no more is known.
-    """
-
-    label: str
-    kind: Kind | Literal["published"]
-    value: float
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class Entry:
     """What a board keeps of a record.
 
@@ -187,7 +180,21 @@ class Entry:
     @property
     def name(self) -> str:
         """The model's name without its train seed."""
-        return re.sub(r"[-_]seed\d+$", "", self.record["model"]["name"])
+        return re.sub(r"[-_]seed\d+(?=$|:)", "", self.record["model"]["name"])
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """What all records of a row have in common: name, kind, settings, method and length of training."""
+        model = self.record["model"]
+        config = json.dumps(model.get("config", {}), sort_keys=True)
+        return (
+            self.file,
+            self.name,
+            model.get("kind", ""),
+            config,
+            model.get("method", ""),
+            str(self.train.get("steps")),
+        )
 
     @property
     def is_on_the_way(self) -> bool:
@@ -229,22 +236,36 @@ def make_boards(entries: Iterable[Entry]) -> list[Board]:
 
 def make_curves(entries: Iterable[Entry]) -> list[Curve]:
     """Scores along the steps of every run that was scored on its way."""
-    groups: dict[tuple[str, str, str], list[Entry]] = {}
+    groups: dict[tuple[str, ...], list[Entry]] = {}
     for entry in entries:
         key, model = entry.record["key"], entry.record["model"]
-        if entry.train.get("planned_steps") is not None:
-            groups.setdefault((key["dataset"]["name"], key["protocol"]["name"], model["name"]), []).append(entry)
+        if entry.train.get("planned_steps") is not None and entry.train.get("steps") is not None:
+            at = (
+                key["dataset"]["name"],
+                key["protocol"]["name"],
+                model["name"],
+                entry.file,
+                key["dataset"]["content_hash"],
+            )
+            groups.setdefault(at, []).append(entry)
     curves = []
-    for (dataset, protocol, label), members in sorted(groups.items()):
-        if not any(entry.is_on_the_way for entry in members):
-            continue
-        points: dict[str, dict[int, float]] = {}
-        for entry in members:
-            for value, score in entry.record["scores"].items():
-                if score["value"] is not None:
-                    points.setdefault(value, {})[entry.train["steps"]] = score["value"]
-        curves.append(Curve(label, dataset, protocol, {v: tuple(sorted(found.items())) for v, found in points.items()}))
+    for (dataset, protocol, label, *_), members in sorted(groups.items()):
+        if any(entry.is_on_the_way for entry in members):
+            columns = [column for column in _columns(protocol, members) if column.header == column.value]
+            points = {column.value: _points(column, members) for column in columns}
+            curves.append(Curve(label, dataset, protocol, {value: found for value, found in points.items() if found}))
     return curves
+
+
+def _points(column: Column, entries: Iterable[Entry]) -> tuple[tuple[int, float], ...]:
+    """Steps and numbers of a column, ascending."""
+    found = {}
+    for entry in entries:
+        described = entry.record["key"]["metrics"].get(column.metric, {})
+        number = entry.record["scores"].get(column.value, {}).get("value")
+        if described.get("identity") == column.identity and number is not None:
+            found[entry.train["steps"]] = number
+    return tuple(sorted(found.items()))
 
 
 def _board(dataset: str, dataset_hash: str, protocol: str, entries: Sequence[Entry]) -> Board:
@@ -258,32 +279,36 @@ def _board(dataset: str, dataset_hash: str, protocol: str, entries: Sequence[Ent
 
 
 def _rows_of(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
-    """The records of each row, by its label."""
-    groups: dict[tuple[str, str], list[Entry]] = {}
+    """The records of each row, by its label: the file's name or the models', and what tells rows of one name apart."""
+    groups: dict[tuple[str, ...], list[Entry]] = {}
     for entry in entries:
-        groups.setdefault((entry.file, entry.name), []).append(entry)
-    n_names: dict[str, int] = {}
-    for file, _ in groups:
-        n_names[file] = n_names.get(file, 0) + 1
+        groups.setdefault(entry.row, []).append(entry)
+    in_file = Counter(file for file, *_ in groups)
     labelled: dict[str, list[Entry]] = {}
-    for (file, name), members in groups.items():
-        label = Path(file).stem if n_names[file] == 1 and file.startswith("results/") else name
-        labelled.setdefault(label if label not in labelled else f"{label} ({file})", []).extend(members)
+    for (file, name, *_, steps), members in groups.items():
+        label = Path(file).stem if in_file[file] == 1 and file.startswith("results/") else name
+        for more in itertools.chain((f", {steps} steps", f" ({file})"), (f" [{k}]" for k in itertools.count(2))):
+            if label not in labelled:
+                break
+            label += more
+        labelled[label] = members
     return labelled
 
 
 def _row(label: str, entries: Sequence[Entry], cells: Mapping[str, Cell]) -> Row:
     model = entries[-1].record["model"]
-    name, kind = model["name"], model.get("kind", "")
-    row_kind: Kind = "trained"
-    if entries[-1].train.get("steps") in (0, 1):  # random weights
-        row_kind = "baseline"
-    if kind in BASELINES:
-        row_kind = {FLOOR: "floor", CEILING: "ceiling"}.get(name, "baseline")  # type: ignore[assignment]
+    kind, steps = model.get("kind", ""), entries[-1].train.get("steps")
     entry = registry.models().get(kind)
     family = "baseline" if kind in BASELINES else entry.family if entry is not None else "other"
-    settings = dict(part.split("=", 1) for part in entries[-1].name.split("-") if part.count("=") == 1)
-    return Row(label, row_kind, kind, settings, family, entries[-1].train.get("steps"), cells)
+    return Row(label, _kind(kind, steps), kind, model.get("config", {}), model.get("method", ""), family, steps, cells)
+
+
+def _kind(kind: str, steps: int | None) -> Kind:
+    if kind == FLOOR:
+        return "floor"
+    if kind == CEILING:
+        return "ceiling"
+    return "baseline" if kind in BASELINES or steps in (0, 1) else "trained"  # one step is as good as random weights
 
 
 def _columns(protocol: str, entries: Iterable[Entry]) -> list[Column]:
@@ -382,6 +407,7 @@ def _origin(entry: Entry, value: str) -> Origin:
         entry.line,
         record["hash"],
         record["model"]["name"],
+        record["model"]["content_hash"],
         entry.train.get("train_seed"),
         record["scores"][value]["value"],
         record["run"].get("command", ""),
@@ -432,31 +458,3 @@ def _ranked(rows: Sequence[Row], columns: Iterable[Column]) -> list[Row]:
             is_best = ranks.get(label) == 1 if ranks else cell.mean is not None and sign * cell.mean == best
             cells[label][column.key] = replace(cell, rank=ranks.get(label), is_best=is_best)
     return [replace(row, cells=cells[row.label]) for row in rows]
-
-
-def neighbours(record: Mapping[str, Any], place: Path | None = None) -> dict[str, list[Neighbour]]:
-    """What a record's numbers may be set beside, by value: measured ones of the same identity, and published ones.
-
-    The row that the record itself is in is left out.
-    """
-    from disbench.published import PAPERS
-    from disbench.published import read as read_published
-
-    place = place or folder()
-    key = record["key"]
-    own = {described["identity"] for described in key["metrics"].values()}
-    found: dict[str, list[Neighbour]] = {}
-    for board in make_boards(read_entries(place)):
-        for column in board.columns:
-            for row in board.rows:
-                cell = row.cells.get(column.key)
-                is_itself = cell is not None and any(origin.hash == record.get("hash") for origin in cell.origins)
-                if column.identity in own and cell is not None and cell.mean is not None and not is_itself:
-                    note = f"{cell.n_seeds} train seeds" if cell.n_seeds > 1 else ""
-                    found.setdefault(column.value, []).append(Neighbour(row.label, row.kind, cell.mean, note))
-    for number in read_published(place / "published.jsonl"):
-        if number.dataset == key["dataset"]["name"] and not number.variant and number.read_from != "replication":
-            table = f", table {number.source.table}" if number.source.table else ""
-            note = f"{PAPERS[number.source.paper].title}{table}, on what it calls {number.dataset_as_reported}"
-            found.setdefault(number.metric, []).append(Neighbour(number.method, "published", number.value, note))
-    return found

@@ -81,6 +81,11 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
         return _write(place) if arguments.write else _check(place)
     if (arguments.paper is None) != (arguments.table is None):
         raise UsageError("--paper and --table go together: --paper encdiff --table 1.")
+    for name, excluded in _ALONE.items():
+        if getattr(arguments, name) and (given := [other for other in excluded if getattr(arguments, other)]):
+            raise UsageError(f"--{name} says what to show by itself; leave out --{given[0]}.")
+    if arguments.format == "html" and (arguments.paper or arguments.explain):
+        raise UsageError("a page shows boards; --paper and --explain are text, md, latex, csv or json.")
     entries = [] if arguments.published else read_entries(place, map(Path, arguments.records))
     if arguments.explain:
         text = _explained(place, entries, arguments)
@@ -96,13 +101,18 @@ _NARROWING = ("dataset", "metric", "family", "measured", "published", "paper", "
 
 
 def _explained(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace) -> str:
-    from disbench import published
-    from disbench.board_tables import plain
-    from disbench.leaderboard import explained
+    from disbench.errors import printable
+    from disbench.leaderboard import explained, published_numbers
 
-    numbers = [] if arguments.measured else published.read(place / "published.jsonl")
+    numbers = [] if arguments.measured else published_numbers(place)
     text = explained(arguments.explain, entries, numbers)
-    return "\n".join(map(plain, text.splitlines())) + "\n"
+    return "\n".join(map(printable, text.splitlines())) + "\n"
+
+
+_ALONE = {
+    "paper": ("dataset", "metric", "family", "measured", "explain"),
+    "explain": ("dataset", "metric", "family"),
+}
 
 
 def _put(text: str, out: str | None) -> None:
@@ -126,11 +136,12 @@ def _rendered(tables: Sequence[Table], arguments: argparse.Namespace) -> str:
 
 
 def _tables(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace) -> list[Table]:
-    from disbench import leaderboard, published
+    from disbench import leaderboard
     from disbench.boards import make_boards
+    from disbench.leaderboard import published_numbers
     from disbench.published_tables import paper_table
 
-    numbers = [] if arguments.measured else published.read(place / "published.jsonl")
+    numbers = [] if arguments.measured else published_numbers(place)
     boards = make_boards(entries)
     if arguments.paper is not None:
         return [paper_table(numbers, arguments.paper, arguments.table, boards)]
@@ -148,11 +159,11 @@ def _choice(arguments: argparse.Namespace) -> Choice:
 
 def _page(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace) -> str:
     """The page, of what was chosen."""
-    from disbench import published
     from disbench.board_page import page
     from disbench.boards import make_boards, make_curves
+    from disbench.leaderboard import published_numbers
 
-    numbers = [] if arguments.measured else published.read(place / "published.jsonl")
+    numbers = [] if arguments.measured else published_numbers(place)
     boards = make_boards(entries)
     choice = _choice(arguments)
     choice.check(boards, numbers)
@@ -172,11 +183,12 @@ def _write(place: Path) -> int:
 
 
 def _check(place: Path) -> int:
+    from disbench.errors import printable
     from disbench.leaderboard import problems
 
     found = problems(place)
     for problem in found:
-        print(f"disbench: {problem}", file=sys.stderr)
+        print(f"disbench: {printable(problem)}", file=sys.stderr)
     if not found:
         print(f"disbench: the boards in {place} are what their records give.", file=sys.stderr)
     return 1 if found else 0
@@ -184,9 +196,11 @@ def _check(place: Path) -> int:
 
 def _submit(arguments: argparse.Namespace) -> int:
     from disbench.boards import folder
+    from disbench.errors import printable
     from disbench.submissions import submit
 
-    place = Path(arguments.to) if arguments.to else folder()
+    given = arguments.to or arguments.boards
+    place = Path(given) if given else folder()
     results = submit(
         Path(arguments.file),
         place,
@@ -196,8 +210,8 @@ def _submit(arguments: argparse.Namespace) -> int:
     )
     for result in results:
         done = "is there already" if result.was_there else "would be added" if arguments.dry_run else "added"
-        how = "; its codes give its scores" if result.rescored else "; its scores were not computed again (--codes)"
-        print(f"disbench: {result.name}: {done}{how}.", file=sys.stderr)
+        how = f"its codes give {', '.join(result.rescored)}" if result.rescored else "not scored again (--codes)"
+        print(f"disbench: {printable(result.name)}: {done}; {how}.", file=sys.stderr)
         print(result.file)
     if not arguments.dry_run and not all(result.was_there for result in results):
         print(f"disbench: now make the pages anew: disbench leaderboard --write --boards {place}", file=sys.stderr)

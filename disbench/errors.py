@@ -32,6 +32,11 @@ class Stopped(DisbenchError):  # noqa: N818 (nothing failed)
         return Stopped, (str(self), self.signal)
 
 
+def printable(text: str) -> str:
+    """A text without what a terminal would obey: control characters, and those that turn the direction of writing."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's own message, for one of ours."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -116,6 +116,8 @@ def evaluate(
         described: dict[str, Any] = {
             "name": loaded.name,
             "kind": loaded.kind,
+            "config": dict(loaded.config),
+            "method": loaded.method,
             "content_hash": loaded.content_hash,
             "train": dict(loaded.train),
             "input_range": list(input_range),
@@ -231,7 +233,8 @@ def score_codes(
     seeds = _seeds(eval_seed, repeats)
     rows = check_rows(codes, factors, test_codes, test_factors, factor_names)
     described: dict[str, Any] = {
-        "name": name, "kind": "", "content_hash": rows.codes_hash, "train": {}, "input_range": None,
+        "name": name, "kind": "", "config": {}, "method": "", "content_hash": rows.codes_hash, "train": {},
+        "input_range": None,
     }  # fmt: skip
     key = _key(resolved, {"name": "given rows", "content_hash": rows.factors_hash}, None, without=unused)
     clock = _Clock()

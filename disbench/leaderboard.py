@@ -11,7 +11,7 @@ from disbench.board_tables import Table, measured_table, render
 from disbench.boards import Board, Cell, Column, Entry, Row, make_boards, make_curves, read_entries
 from disbench.errors import UsageError, did_you_mean
 from disbench.published import PAPERS, PublishedNumber
-from disbench.published_tables import dataset_of, is_main, published_tables
+from disbench.published_tables import dataset_of, published_tables
 
 CHECKED = ("README.md", "index.html")
 
@@ -38,7 +38,7 @@ class Choice:
         """
         values = {c.value for b in boards for c in b.columns} | {n.metric for n in numbers}
         known = {
-            "data set": (self.datasets, {b.dataset for b in boards} | {dataset_of(n) for n in numbers}),
+            "data set": (self.datasets, {b.dataset for b in boards} | {name for n in numbers for name in _names(n)}),
             "metric": (self.metrics, values | {value.partition(".")[0] for value in values}),
             "family": (self.families, {r.family for b in boards for r in b.rows} | {n.family for n in numbers}),
         }
@@ -68,7 +68,7 @@ class Choice:
         return [
             number
             for number in numbers
-            if (self.datasets is None or dataset_of(number) in self.datasets)
+            if (self.datasets is None or self.datasets & _names(number))
             and (self.families is None or number.family in self.families)
             and self._has(number.metric)
         ]
@@ -77,12 +77,24 @@ class Choice:
         return self.metrics is None or value in self.metrics or value.partition(".")[0] in self.metrics
 
 
+def _names(number: PublishedNumber) -> set[str]:
+    """What the data set of a number may be called: of one that is not resolved, what is reported, too."""
+    reported = number.dataset_as_reported
+    return {dataset_of(number), *([reported] if number.dataset is None and reported is not None else [])}
+
+
 def tables(boards: Sequence[Board], numbers: Sequence[PublishedNumber], choice: Choice | None = None) -> list[Table]:
     """Tables of what was measured, then of what is published: main results, as far as they are of a data set."""
     choice = choice or Choice()
     choice.check(boards, numbers)
-    chosen = [n for n in choice.numbers(numbers) if is_main(n) and dataset_of(n)[0] != "("]
+    chosen = [n for n in choice.numbers(numbers) if n.is_main and n.dataset_as_reported is not None]
     return [*map(measured_table, choice.boards(boards)), *published_tables(chosen)]
+
+
+def published_numbers(place: Path) -> list[PublishedNumber]:
+    """The published numbers of a folder of boards; none if it has no published.jsonl."""
+    path = place / "published.jsonl"
+    return published.read(path) if path.exists() else []
 
 
 def pages(place: Path) -> dict[Path, str]:
@@ -95,7 +107,7 @@ def pages(place: Path) -> dict[Path, str]:
 
     entries = read_entries(place)
     boards, curves = make_boards(entries), make_curves(entries)
-    numbers = published.read(place / "published.jsonl")
+    numbers = published_numbers(place)
     return {
         place / "README.md": _readme(boards, numbers),
         place / "index.html": page(boards, curves, numbers),
@@ -146,7 +158,7 @@ def explained(asked: str, entries: Sequence[Entry], numbers: Sequence[PublishedN
         if row.label == method and column.key in row.cells
     ]
     of_method = [number for number in published_left if method in (number.method, number.method_key)]
-    told += [_published(number) for number in of_method if is_main(number)]
+    told += [_published(number) for number in of_method if number.is_main]
     told += [_published(n) for n in published_left if n.variant and method == f"{n.method}, {n.variant}"]
     if others := [f"{n.method}, {n.variant}" for n in of_method if n.variant]:
         told.append("Variants, each to be asked for by its name:\n" + "\n".join(f"  {name}" for name in others))
@@ -198,18 +210,26 @@ def _published(number: PublishedNumber) -> str:
     ]
     if number.note:
         lines.append(f"  {number.note}")
-    if number.how is not None:
-        lines.append(f"  to measure it: {how_to_measure(number)}")
+    if command := how_to_measure(number):
+        lines.append(f"  to measure it: {command}")
     return "\n".join(lines)
 
 
 def how_to_measure(number: PublishedNumber) -> str:
-    """The command that trains what a published number is of."""
+    """The command that trains and scores what a published number is of; empty if there is none."""
     from disbench.reproductions import RECIPES
 
     how = number.how
-    if how is None:
+    if how is None or number.dataset is None:
         return ""
     if how.model in RECIPES:
-        return f"disbench reproduce {how.model} --dataset {number.dataset}"
-    return f"disbench train {how.model} --dataset {number.dataset}"
+        recipe = RECIPES[how.model]
+        made = (how.settings, how.method)
+        within = [
+            name for name, rows in recipe.ablations.items() if made in [(row.settings, row.method) for row in rows]
+        ]
+        is_main_row = made in [(row.settings, row.method) for row in recipe.rows]
+        option = "" if is_main_row or not within else f" --ablation {within[0]}"
+        return f"disbench reproduce {how.model} --dataset {number.dataset}{option}"
+    changes = "".join(f" --set {name}={value}" for name, value in how.settings.items())
+    return f"disbench train {how.model} --dataset {number.dataset}{changes}"

@@ -43,6 +43,8 @@ class Model:
         generated_from: what `generate` starts from, as the model has it in an attribute of this name.
         fit: makes the model for a data set, where it is one that has to be fitted (`disbench.baselines`).
         kind: of model, a name of the registry; empty for what is not of ours.
+        config: of the kind.
+        method: of the module, in place of its call; empty for its call.
         by_index: codes of a data set's images by their positions alone, in place of `call`; None for a model that
             looks at images.
     """
@@ -58,6 +60,8 @@ class Model:
     generated_from: str = ""
     fit: Callable[[Dataset], Model] | None = None
     kind: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    method: str = ""
     by_index: Callable[[Indices], Codes] | None = None
 
     def fitted(self, dataset: Dataset) -> Model:
@@ -217,7 +221,8 @@ def of_checkpoint(found: checkpoint.Checkpoint, name: str, where: str = "the che
         ) from error
     module.to("cuda" if torch.cuda.is_available() else "cpu")
     ways = _ways_back(module, module)
-    return Model(name, module, module, found.content_hash, dict(found.train), kind=found.model, **ways)
+    described = {"kind": found.model, "config": dict(found.config)}
+    return Model(name, module, module, found.content_hash, dict(found.train), **described, **ways)  # type: ignore[arg-type]
 
 
 def _with_method(path: Path, name: str, method: str) -> Model:
@@ -231,9 +236,8 @@ def _with_method(path: Path, name: str, method: str) -> Model:
         raise UsageError(f"the model at {path} has no method {method!r}; {did_you_mean(method, known)}")
     call = getattr(model.module, method)
     content_hash = checkpoint.content_hash({"checkpoint": model.content_hash, "method": method}, {})
-    return replace(
-        model, name=f"{name}:{method}", call=call, content_hash=content_hash, **_ways_back(call, model.module)
-    )
+    ways = _ways_back(call, model.module)
+    return replace(model, name=f"{name}:{method}", method=method, call=call, content_hash=content_hash, **ways)
 
 
 def _from_baseline(name: str, dataset: Dataset) -> Model:

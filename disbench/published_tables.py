@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from disbench import registry
 from disbench.board_tables import Shown, Table
 from disbench.boards import Board, Cell, Row
 from disbench.published import PAPERS, SPREADS, How, Printed, PublishedNumber, printed
+from disbench.settings import override
 
 COMPARED_UNDER = "encdiff2024"  # the protocol of the papers whose tables are set beside measured numbers
+PROCEDURES_DIFFER = ("tad", "fid", "mig")  # by paper, under one name: nothing is marked as best
+_NO_MATTER = frozenset(  # settings that a row may have otherwise than the paper: what was found, how it was computed
+    (
+        "n_channels", "n_images", "first_stage", "first_stage_width", "first_stage_hash", "codebook_size", "ldm",
+        "precision", "compile", "accumulate", "cache_latents", "sampling_steps", "eta",
+    )
+)  # fmt: skip
 
 
 def published_tables(numbers: Iterable[PublishedNumber]) -> list[Table]:
@@ -18,7 +27,9 @@ def published_tables(numbers: Iterable[PublishedNumber]) -> list[Table]:
     groups: dict[str, list[PublishedNumber]] = {}
     for number in numbers:
         groups.setdefault(dataset_of(number), []).append(number)
-    return [_published_table(name, groups[name]) for name in sorted(groups, key=lambda name: ("(" in name, name))]
+    return [
+        _published_table(name, groups[name]) for name in sorted(groups, key=lambda n: (groups[n][0].dataset is None, n))
+    ]
 
 
 def dataset_of(number: PublishedNumber) -> str:
@@ -29,11 +40,6 @@ def dataset_of(number: PublishedNumber) -> str:
     return "(no data set)" if reported is None else f"{reported} (which one is not known)"
 
 
-def is_main(number: PublishedNumber) -> bool:
-    """Whether it is a method's main result, measured by its authors or quoted by others as theirs."""
-    return not number.variant and number.read_from != "replication"
-
-
 def _published_table(dataset: str, numbers: Sequence[PublishedNumber]) -> Table:
     """Methods, each as each paper reports it first, and their numbers; the best main result of a column is marked."""
     columns = list(dict.fromkeys(number.metric for number in numbers))
@@ -42,17 +48,19 @@ def _published_table(dataset: str, numbers: Sequence[PublishedNumber]) -> Table:
         how = "trained again" if number.read_from == "replication" else ""
         label = ", ".join(part for part in (number.method, number.variant, how) if part)
         rows.setdefault((label, number.source.paper, number.source.table or ""), {}).setdefault(number.metric, number)
-    best = {metric: _best(metric, [n for n in numbers if n.metric == metric and is_main(n)]) for metric in columns}
+    best = {m: _best((m, number.value) for number in numbers if number.metric == m and number.is_main) for m in columns}
     shown = []
     for (label, paper, at), found in rows.items():
         cells = [
-            Shown(found[m].text, is_main(found[m]) and found[m].value == best[m]) if m in found else Shown("")
+            Shown(found[m].text, found[m].is_main and found[m].value == best[m]) if m in found else Shown("")
             for m in columns
         ]
         shown.append((Shown(label), Shown(f"{paper}, {at}" if at else paper), *cells))
     kinds = {number.spread_kind for number in numbers if number.spread_kind is not None}
     notes = [f"± is {' or '.join(sorted(SPREADS[kind] for kind in kinds))}."] if kinds else []
-    notes += _notes((number.method, number) for number in numbers if is_main(number))
+    if differing := [metric for metric in columns if metric in PROCEDURES_DIFFER]:
+        notes.append(f"What is called {' or '.join(differing)} differs by paper: nothing is marked as best.")
+    notes += _notes((number.method, number) for number in numbers if number.is_main)
     return Table(
         f"{dataset}: published, not measured here",
         ("method", "reported in", *columns),
@@ -72,13 +80,18 @@ def _notes(numbers: Iterable[tuple[str, PublishedNumber]]) -> list[str]:
     return [f"{', '.join(labels)}: {note}" for note, labels in about.items()]
 
 
-def _best(metric: str, numbers: Sequence[PublishedNumber]) -> float | None:
-    """The best number; None for a metric whose direction is not known here."""
-    known = registry.metrics().get(metric.partition(".")[0])
-    spec = next((value for value in known.values if value.name == metric), None) if known is not None else None
-    if spec is None or not numbers:
+def _best(numbers: Iterable[tuple[str, float]]) -> float | None:
+    """The best of numbers of one metric, each with its name; None where papers differ in it, or it is unknown here."""
+    pairs = list(numbers)
+    names = {name for name, _ in pairs}
+    if len(names) != 1 or names & {*PROCEDURES_DIFFER}:
         return None
-    values = [number.value for number in numbers]
+    (name,) = names
+    known = registry.metrics().get(name.partition(".")[0])
+    spec = next((value for value in known.values if value.name == name), None) if known is not None else None
+    if spec is None:
+        return None
+    values = [value for _, value in pairs]
     return max(values) if spec.direction == "higher" else min(values)
 
 
@@ -102,7 +115,14 @@ def paper_table(numbers: Iterable[PublishedNumber], paper: str, table: str, boar
     at = {(cell.row, cell.column): (number, cell) for number, cell in printed(numbers, paper, table)}
     labels = {row: cell.label for (row, _), (_, cell) in at.items()}
     headings = {column: cell.heading for (_, column), (_, cell) in at.items()}
-    best = {c: _best_printed([pair for (_, column), pair in at.items() if column == c]) for c in headings}
+    best = {
+        c: _best(
+            (number.metric, cell.value)
+            for (_, column), (number, cell) in at.items()
+            if column == c and not cell.remark.startswith("Misprint")
+        )
+        for c in headings
+    }
     ours = {where: found for where, pair in at.items() if (found := _measured(pair[0], boards)) is not None}
     has_ours = {column for _, column in ours}
     headers = ["method"]
@@ -119,7 +139,7 @@ def paper_table(numbers: Iterable[PublishedNumber], paper: str, table: str, boar
                 mark = f" ({_numbered(remarks, cell.remark)})"
             cells.append(Shown(f"{cell.text}{mark}", cell.value == best[column]) if cell is not None else Shown(""))
             if column in has_ours:
-                cells += _beside(cell, ours.get((row, column)))
+                cells += _beside(cell, number.spread_kind if number is not None else None, ours.get((row, column)))
             if number is not None and cell is not None:
                 data.append(_printed(number, cell, ours.get((row, column))))
         rows.append(tuple(cells))
@@ -129,26 +149,13 @@ def paper_table(numbers: Iterable[PublishedNumber], paper: str, table: str, boar
         measured = sorted({f"{row.label} ({cell.n_seeds} train seeds)" for row, cell in ours.values()})
         notes.append(
             f"Measured: {', '.join(measured)}, protocol {COMPARED_UNDER}. Differences are ours minus the paper's, in "
-            "units of its spread; none where that is 0."
+            "its standard deviations; none where that is 0, or its ± is something else."
         )
     source = PAPERS[paper]
     where = " ".join(part for part in (f"arXiv {source.arxiv}" if source.arxiv else "", source.venue) if part)
     return Table(
         f"{source.title} ({where}), table {table}", tuple(headers), tuple(rows), tuple(notes), data=tuple(data)
     )
-
-
-def _best_printed(cells: Sequence[tuple[PublishedNumber, Printed]]) -> float | None:
-    """The best value of a column whose numbers are all of one metric, misprints left out."""
-    metrics = {number.metric for number, _ in cells}
-    if len(metrics) > 1 or len(cells) < 2:
-        return None
-    known = registry.metrics().get(next(iter(metrics)).partition(".")[0])
-    spec = next((value for value in known.values if value.name in metrics), None) if known is not None else None
-    values = [cell.value for _, cell in cells if not cell.remark.startswith("Misprint")]
-    if spec is None or not values:
-        return None
-    return max(values) if spec.direction == "higher" else min(values)
 
 
 def _numbered(remarks: list[str], remark: str) -> int:
@@ -158,35 +165,38 @@ def _numbered(remarks: list[str], remark: str) -> int:
 
 
 def _measured(number: PublishedNumber, boards: Sequence[Board]) -> tuple[Row, Cell] | None:
-    """Ours of the same method, data set and value, of as many train seeds as there are."""
+    """Ours of the same method, settings, data set and value, of as many train seeds as there are."""
     if number.how is None:
         return None
-    found = []
-    for board in boards:
-        if board.protocol != COMPARED_UNDER or board.dataset != number.dataset:
-            continue
-        for column in board.columns:
-            if column.value == number.metric:
-                found += [
-                    (row, row.cells[column.key])
-                    for row in board.rows
-                    if _is_made_so(row, number.how) and column.key in row.cells
-                ]
+    found = [
+        (row, row.cells[column.key])
+        for board in boards
+        if board.protocol == COMPARED_UNDER and board.dataset == number.dataset
+        for column in board.columns
+        if column.value == number.metric == column.header
+        for row in board.rows
+        if row.kind == "trained" and column.key in row.cells and _is_made_so(row, number.how)
+    ]
     defined = [pair for pair in found if pair[1].mean is not None]
     return max(defined, key=lambda pair: pair[1].n_seeds, default=None)
 
 
 def _is_made_so(row: Row, how: How) -> bool:
-    """Whether a row is of that kind of model and of those settings, as far as its runs' names say."""
-    return row.model == how.model and row.settings == {name: str(value) for name, value in how.settings.items()}
+    """Whether a row is of that kind of model, with the paper's settings and its length of training, by that method."""
+    if row.model.removesuffix("-encoder") != how.model or row.method != how.method:
+        return False
+    expected = asdict(override(registry.models()[how.model].config(), how.settings))
+    names = expected.keys() - _NO_MATTER
+    return all(row.config.get(name) == expected[name] for name in names) and row.steps == expected["steps"]
 
 
-def _beside(cell: Printed | None, ours: tuple[Row, Cell] | None) -> list[Shown]:
+def _beside(cell: Printed | None, kind: str | None, ours: tuple[Row, Cell] | None) -> list[Shown]:
+    """Our number, and how many of the printed standard deviations it lies above the printed one."""
     if cell is None or ours is None or ours[1].mean is None:
         return [Shown(""), Shown("")]
     mean, std = ours[1].mean, ours[1].std
     spread = f" ± {std:.3f}" if std is not None else ""
-    difference = f"{(mean - cell.value) / cell.spread:+.1f}" if cell.spread else ""
+    difference = f"{(mean - cell.value) / cell.spread:+.1f}" if cell.spread and kind == "std" else ""
     return [Shown(f"{mean:.3f}{spread}"), Shown(difference)]
 
 

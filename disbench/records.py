@@ -29,6 +29,17 @@ from disbench.files import exclusively
 
 SCHEMA = "disbench.record/1"
 _HASH = ', "hash": "'
+_NONE = type(None)
+_LONGEST_NAME = 200
+_SHAPE: Mapping[str, tuple[type, ...]] = {
+    "identity": (str,), "key": (dict,), "key.protocol.name": (str,), "key.protocol.version": (int,),
+    "key.dataset.name": (str,), "key.dataset.content_hash": (str,), "key.metrics": (dict,), "key.reducer": (str, _NONE),
+    "model.name": (str,), "model.?kind": (str,), "model.?config": (dict,), "model.?method": (str,),
+    "model.content_hash": (str, _NONE), "model.train": (dict,), "model.train.?train_seed": (int, _NONE),
+    "model.train.?steps": (int, _NONE), "model.train.?planned_steps": (int, _NONE), "model.train.?command": (str,),
+    "model.input_range": (list, _NONE), "sample.eval_seeds": (list,), "scores": (dict,), "details": (dict,),
+    "run": (dict,), "run.?command": (str,), "run.?versions": (dict,), "run.?seconds": (dict,),
+}  # fmt: skip
 _PARTS = ("schema", "key", "identity", "model", "sample", "scores", "details", "run")
 
 
@@ -97,29 +108,45 @@ def from_line(line: str) -> dict[str, Any]:
     """The record of a line, checked; `hash` is added to one of old.
 
     Raises:
-        DisbenchError: it is no record of this schema, lacks a part, or was edited.
+        DisbenchError: it is no record of this schema, lacks a part, is not built as one, or was edited.
     """
-    try:
-        record = json.loads(line)
-    except (json.JSONDecodeError, RecursionError):
-        raise DisbenchError("this is no record; expected one JSON object a line.") from None
+    record = _parsed(line)
+    if record is None:
+        raise DisbenchError("this is no record; expected one JSON object a line.")
     text, _, rest = line.rpartition(_HASH)
-    if isinstance(record, dict) and "hash" in record:
+    is_sealed = isinstance(record, dict) and "hash" in record
+    if is_sealed:
         found = hashlib.sha256(f"{text}}}".encode()).hexdigest()
         if rest != f'{found}"}}' or record["hash"] != found:
             raise DisbenchError("the record's hash does not fit what is in it: it was edited, or written by a tool.")
-        validate(record, is_intact=True)
-    else:
-        validate(record)
+    validate(record, is_intact=is_sealed)
+    if not is_sealed:
         record["hash"] = hashlib.sha256(line.encode()).hexdigest()
     return record
+
+
+def is_sealed(line: str) -> bool:
+    """Whether a line that `from_line` takes ends with a hash of its own."""
+    return _HASH in line[-len(_HASH) - 66 :]
+
+
+def _parsed(line: str) -> Any:
+    """What a line is as strict JSON; None if it is none."""
+    try:
+        return json.loads(line, parse_constant=_refused)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def validate(record: Any, *, is_intact: bool = False) -> None:
     """Check a record that was read; the key of one that `is_intact`, as its hash says, fits its identity.
 
     Raises:
-        DisbenchError: it is of another schema, lacks a part, or its identity does not fit its key.
+        DisbenchError: it is of another schema, lacks a part, is not built as one, or its identity does not fit its key.
     """
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         found = record.get("schema") if isinstance(record, dict) else type(record).__name__
@@ -128,8 +155,37 @@ def validate(record: Any, *, is_intact: bool = False) -> None:
         )
     if missing := [part for part in _PARTS if part not in record]:
         raise DisbenchError(f"the record lacks {', '.join(missing)}.")
+    for path, kinds in _SHAPE.items():
+        _check_kind(record, path, kinds)
+    if len(record["model"]["name"]) > _LONGEST_NAME:
+        raise DisbenchError(f"the model's name has more than {_LONGEST_NAME} characters.")
+    for metric, described in record["key"]["metrics"].items():
+        for part, kind in (("version", int), ("settings", dict), ("identity", str)):
+            _check_kind(described, part, (kind,), f"key.metrics[{metric!r}]")
+    for value, score in record["scores"].items():
+        for part, kinds in (("value", (int, float, type(None))), ("status", (str,)), ("reason", (str,))):
+            _check_kind(score, part, kinds, f"scores[{value!r}]")
     if not is_intact and record["identity"] != identity(record["key"]):
         raise DisbenchError("the record's identity hash does not fit its key: it was edited.")
+
+
+def _check_kind(record: Any, path: str, kinds: tuple[type, ...], where: str = "the record") -> None:
+    """Check the type of what lies at a path of keys; one that begins the last key with `?` need not be there."""
+    *parents, last = path.split(".")
+    found = record
+    for key in parents:
+        found = found.get(key) if isinstance(found, dict) else None
+    name = last.lstrip("?")
+    if isinstance(found, dict) and name not in found and last[0] == "?":
+        return
+    if not isinstance(found, dict) or name not in found:
+        raise DisbenchError(f"{where} is not built as one: it has no {'.'.join([*parents, name])}.")
+    if not isinstance(found[name], kinds) or (isinstance(found[name], bool) and bool not in kinds):
+        expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+        raise DisbenchError(
+            f"{where} is not built as one: {'.'.join([*parents, name])} is {type(found[name]).__name__}; expected "
+            f"{expected}."
+        )
 
 
 class RecordFile:
@@ -223,15 +279,7 @@ def numbered(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             record = from_line(line)
         except DisbenchError as error:
-            if line.startswith('{"sch') and not _is_json(line):
+            if line.startswith('{"sch') and _parsed(line) is None:
                 continue
             raise DisbenchError(f"{path}, line {number}: {error}") from None
         yield number, record
-
-
-def _is_json(line: str) -> bool:
-    try:
-        json.loads(line)
-    except json.JSONDecodeError:
-        return False
-    return True

@@ -13,8 +13,8 @@ from disbench.files import replacing
 from disbench.report_page import page
 
 if TYPE_CHECKING:
-    from disbench.boards import Neighbour
     from disbench.models import Model
+    from disbench.neighbours import Neighbour
     from disbench.types import Dataset
 
 PICTURES = ("reconstructions", "traversals")
@@ -126,9 +126,10 @@ def pictures(
 
 
 def _neighbours(record: Mapping[str, Any]) -> Mapping[str, Sequence[Neighbour]]:
-    from disbench import boards
+    from disbench.boards import folder
+    from disbench.neighbours import neighbours
 
-    return boards.neighbours(record, boards.folder())
+    return neighbours(record, folder())
 
 
 def _factor_names(record: Mapping[str, Any], dataset: Dataset | None) -> tuple[str, ...] | None:

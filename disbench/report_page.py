@@ -21,7 +21,7 @@ from disbench.scales import KINDS, Scale, drawn, symbol
 from disbench.types import ValueSpec
 
 if TYPE_CHECKING:
-    from disbench.boards import Neighbour
+    from disbench.neighbours import Neighbour
 
 MOST_MAPS_OPEN = 2  # kinds of heat map that are not folded away
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from disbench.boards import Neighbour
 from disbench.markup import Html, tag
+from disbench.neighbours import Neighbour
 
 KINDS = {
     "trained": "other trained models",

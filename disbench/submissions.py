@@ -6,29 +6,33 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
 from disbench import records, registry
-from disbench.board_check import TOLERANCE, check_scores
+from disbench.baselines import BASELINES
+from disbench.board_check import TOLERANCE, contradictions
 from disbench.boards import Entry, read_entries
-from disbench.errors import DisbenchError, UsageError
+from disbench.encode import REDUCERS
+from disbench.errors import DisbenchError, UsageError, first_line
 from disbench.grids import file_name
 from disbench.models import Model
 from disbench.protocols import PROTOCOLS, resolve
+from disbench.report import Status
 from disbench.types import Codes, Dataset, Indices, Metric
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """What became of a record: the file it is in, whether it was there before, and whether it was scored again."""
+    """What became of a record: the file it is in, whether it was there before, and which values were scored again."""
 
     name: str
     file: Path
     was_there: bool
-    rescored: bool
+    rescored: tuple[str, ...]
 
 
 def submit(
@@ -57,28 +61,43 @@ def submit(
         raise DisbenchError(f"{path} holds no record.")
     if codes is not None and len(found) > 1:
         raise UsageError(f"{path} holds {len(found)} records, and {codes} is the codes of one; submit it alone.")
-    entries = read_entries(place)
+    if not check_only:
+        (place / "results").mkdir(parents=True, exist_ok=True)
+    entries = read_entries(place) if place.is_dir() else []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    rescored: tuple[str, ...] = ()
     for line, record in found:
         try:
+            if not records.is_sealed(lines[line - 1]) and codes is None:
+                raise DisbenchError(
+                    "it has no hash of its own, so nobody knows whether it was edited; give its --codes."
+                )
             _check(record, entries, data_dir)
             if codes is not None:
-                _score_again(record, codes, data_dir)
+                rescored = _score_again(record, codes, data_dir)
         except UsageError:
             raise
-        except (DisbenchError, KeyError, TypeError, AttributeError) as error:
-            reason = str(error) if isinstance(error, DisbenchError) else f"it is not built as a record is ({error!r})."
-            raise DisbenchError(f"{path}, line {line}: {reason}") from error
+        except DisbenchError as error:
+            raise DisbenchError(f"{path}, line {line}: {error}") from error
     known = {entry.record["hash"] for entry in entries}
+    new = {record["hash"]: Entry(record, _file_of(record), 0) for _, record in found if record["hash"] not in known}
+    if wrong := set(contradictions([*entries, *new.values()])) - set(contradictions(entries)):
+        raise DisbenchError(f"{path} contradicts the boards: {sorted(wrong)[0]}")
     results = []
     for _, record in found:
-        name = Entry(record, "", 0).name
-        file = place / "results" / record["key"]["dataset"]["name"] / f"{file_name(name)}.jsonl"
-        is_there = record["hash"] in known
+        file = place / _file_of(record)
+        is_there = record["hash"] not in new
         if not is_there and not check_only:
-            _append(file, record)
-            known.add(record["hash"])
-        results.append(Submitted(name, file, is_there, codes is not None))
+            with records.RecordFile(file) as target:
+                target.append(record)
+            del new[record["hash"]]  # the same record twice is added once
+        results.append(Submitted(record["model"]["name"], file, is_there, rescored))
     return results
+
+
+def _file_of(record: Mapping[str, Any]) -> str:
+    """Where a record belongs, in a boards folder."""
+    return f"results/{record['key']['dataset']['name']}/{file_name(Entry(record, '', 0).name)}.jsonl"
 
 
 def _check(record: Mapping[str, Any], entries: list[Entry], data_dir: str | Path | None) -> None:
@@ -87,6 +106,10 @@ def _check(record: Mapping[str, Any], entries: list[Entry], data_dir: str | Path
     if name not in PROTOCOLS:
         custom = " Changed settings make a protocol of their own, which has no board." if "+" in name else ""
         raise DisbenchError(f"there is no protocol {name!r} here.{custom}")
+    if record["model"].get("kind") in BASELINES or record["model"]["name"] in BASELINES:
+        raise DisbenchError(
+            f"{record['model']['name']} is a baseline, which everybody can measure; it is not submitted."
+        )
     _check_dataset(key["dataset"], entries, data_dir)
     resolved = resolve(name, list(key["metrics"]), None)
     for task in resolved.tasks:
@@ -107,7 +130,11 @@ def _check(record: Mapping[str, Any], entries: list[Entry], data_dir: str | Path
     }
     if records.make_key(key["protocol"], key["dataset"], metrics, key["reducer"]) != key:
         raise DisbenchError("the identities of its numbers do not fit their settings: it was edited.")
-    check_scores(record)
+    reducers = {key["reducer"], *(told["reducer"] for told in metrics.values() if "reducer" in told)}
+    strange = {part for told in metrics.values() for part in told} - {"version", "settings", "reducer", "extractor"}
+    if strange or not reducers <= {None, *REDUCERS}:
+        raise DisbenchError(f"its key names what no evaluation here has: {', '.join(map(str, strange or reducers))}.")
+    _check_scores(record)
 
 
 def _check_dataset(told: Mapping[str, Any], entries: list[Entry], data_dir: str | Path | None) -> None:
@@ -126,21 +153,38 @@ def _check_dataset(told: Mapping[str, Any], entries: list[Entry], data_dir: str 
         )
 
 
-def _score_again(record: Mapping[str, Any], path: Path, data_dir: str | Path | None) -> None:
-    """Score the given codes as the record says, and compare."""
+def _check_scores(record: Mapping[str, Any]) -> None:
+    """Whether its numbers are possible values of the metrics that its key names."""
+    for value, score in record["scores"].items():
+        metric = registry.metrics().get(value.partition(".")[0])
+        spec = next((spec for spec in metric.values if spec.name == value), None) if metric is not None else None
+        if metric is None or spec is None or metric.name not in record["key"]["metrics"]:
+            raise DisbenchError(f"{value} is no value of a metric that its key names.")
+        number = score["value"]
+        if score["status"] not in get_args(Status) or (number is None) == (score["status"] == "ok"):
+            raise DisbenchError(f"{value} has the status {score['status']!r} and the number {number!r}.")
+        if number is not None and not spec.low <= number <= spec.high:
+            raise DisbenchError(f"{value} is {number!r}; expected a number in {spec.low:g} ... {spec.high:g}.")
+
+
+def _score_again(record: Mapping[str, Any], path: Path, data_dir: str | Path | None) -> tuple[str, ...]:
+    """Score the given codes as the record says, and compare; which values that are."""
     from disbench.evaluation import evaluate
 
     key, sample = record["key"], record["sample"]
+    on_codes = [name for name in key["metrics"] if isinstance(registry.metrics()[name], Metric)]
+    if any(key["metrics"][name].get("reducer", key["reducer"]) is not None for name in on_codes) or not on_codes:
+        raise UsageError(
+            f"{path} are codes, and the record's numbers are of tokens or images; submit it without --codes."
+        )
     dataset = registry.load_dataset(key["dataset"]["name"], data_dir)
     model = Model(record["model"]["name"], _not_called, by_index=_table(path, dataset))
     seeds = sample["eval_seeds"]
-    on_codes = [name for name in key["metrics"] if isinstance(registry.metrics()[name], Metric)]
-    metrics = [name for name in on_codes if key["metrics"][name].get("reducer", key["reducer"]) is None]
     report = evaluate(
         model,
         dataset,
         protocol=key["protocol"]["name"],
-        metrics=metrics or on_codes,
+        metrics=on_codes,
         eval_seed=seeds[0],
         repeats=len(seeds),
     )
@@ -150,6 +194,7 @@ def _score_again(record: Mapping[str, Any], path: Path, data_dir: str | Path | N
             told is not None and found is not None and abs(told - found) > TOLERANCE * max(1.0, abs(told))
         ):
             raise DisbenchError(f"{value} of the given codes is {found}, and the record says {told}.")
+    return tuple(report.scores)
 
 
 def _table(path: Path, dataset: Dataset) -> Any:
@@ -157,10 +202,12 @@ def _table(path: Path, dataset: Dataset) -> Any:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             codes, index = torch.from_numpy(arrays["codes"]), torch.from_numpy(arrays["index"])
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(f"{path} is no table of codes as --codes-out writes it: {error}.") from error
-    rows = torch.full((len(dataset),), -1)
-    rows[index] = torch.arange(len(index))
+        rows = torch.full((len(dataset),), -1)
+        if len(codes) != len(index) or int(index.min()) < 0:
+            raise ValueError(f"{len(codes)} codes for {len(index)} images")
+        rows[index] = torch.arange(len(index))
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError, TypeError, BadZipFile) as error:
+        raise UsageError(f"{path} is no table of codes as --codes-out writes it: {first_line(error)}.") from error
 
     def look_up(asked: Indices) -> Codes:
         at = rows[asked.cpu()]
@@ -174,8 +221,3 @@ def _table(path: Path, dataset: Dataset) -> Any:
 
 def _not_called(_: Any) -> Any:
     raise DisbenchError("given codes are looked up, not computed.")
-
-
-def _append(file: Path, record: Mapping[str, Any]) -> None:
-    with records.RecordFile(file) as target:
-        target.append(record)

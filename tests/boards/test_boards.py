@@ -28,8 +28,9 @@ def record(name: str, mig: float | None = 0.5, **changes: Any) -> dict[str, Any]
         "key": key,
         "identity": records.identity(key),
         "model": {
-            "name": name, "kind": changes.get("kind", "beta_vae"), "train": train, "input_range": [0.0, 1.0],
-            "content_hash": changes.get("model", f"{name} {changes.get('seed', 0)} {train['steps']}"), "n_codes": 10,
+            "name": name, "kind": changes.get("kind", "beta_vae"), "config": changes.get("config", {}),
+            "method": changes.get("method", ""), "train": train, "input_range": [0.0, 1.0],
+            "content_hash": changes.get("model", f"{name} {changes}"), "n_codes": 10,
         },
         "sample": {"eval_seeds": changes.get("eval_seeds", [0])},
         "scores": {"mig": {"value": mig, "status": status, "reason": "" if mig is not None else "no code is alive"}},
@@ -92,7 +93,7 @@ def test_of_a_metric_where_less_is_better_the_least_is_best() -> None:
     column = Column("fid", "i", "fid", 1, {}, None, "fid", "lower", 0, float("inf"), "")
     cell = {"std": 1.0, "n_seeds": 3, "rank": None, "is_best": False, "reason": "", "origins": ()}
     rows = [
-        Row(label, "trained", "", {}, "", None, {column.key: Cell(mean, (mean - 1, mean + 1), **cell)})  # type: ignore[arg-type]
+        Row(label, "trained", "", {}, "", "", None, {column.key: Cell(mean, (mean - 1, mean + 1), **cell)})  # type: ignore[arg-type]
         for label, mean in (("high", 30.0), ("low", 10.0))
     ]
     ranked = {row.label: row.cells[column.key].rank for row in boards._ranked(rows, [column])}
@@ -140,9 +141,19 @@ def test_a_file_of_several_models_names_its_rows_by_them(put: Callable[..., Path
     assert [row.family for row in board.rows] == ["vae", "vae"]
 
 
-def test_settings_are_read_from_the_names_of_runs(put: Callable[..., Path]) -> None:
-    (row,) = only(put("row", seeds("beta_vae-rooms3d-beta=4", [0.1]))).rows
-    assert row.settings == {"beta": "4"}
+def test_rows_differ_by_settings_method_and_length(put: Callable[..., Path]) -> None:
+    found = [
+        *seeds("a-rooms3d", [0.1, 0.2, 0.3]),
+        *seeds("a-rooms3d", [0.4, 0.5, 0.6], steps=20),
+        *seeds("a-rooms3d", [0.7, 0.8, 0.9], config={"beta": 8.0}),
+        *[record(f"a-rooms3d-seed{k}:tokens", 0.5, seed=k, method="tokens") for k in range(3)],
+    ]
+    board = only(put("row", found))
+    assert {label: (cell.n_seeds, round(cell.mean or 0, 1)) for label, cell in cells(board).items()} == {
+        "a-rooms3d": (3, 0.2), "a-rooms3d, 20 steps": (3, 0.5), "a-rooms3d, 10 steps": (3, 0.8),
+        "a-rooms3d:tokens": (3, 0.5),
+    }  # fmt: skip
+    assert {(row.method, row.config.get("beta")) for row in board.rows} == {("", None), ("", 8.0), ("tokens", None)}
 
 
 def test_an_undefined_number_leaves_the_row_without_one(put: Callable[..., Path]) -> None:
@@ -181,11 +192,12 @@ def test_contradictions_are_found(put: Callable[..., Path]) -> None:
 def test_records_in_the_wrong_place_are_found(put: Callable[..., Path]) -> None:
     place = put("row", [record("a"), record("a"), record("b", dataset="shapes3d")])
     path = place / "results" / "rooms3d" / "row.jsonl"
-    path.write_text(path.read_text() + json.dumps(record("c")) + "\n")
+    path.write_text(path.read_text() + json.dumps(record("c")) + "\n" + records.to_line(record("d"))[:90])
     assert board_check.misplaced(place) == [
-        "results/rooms3d/row.jsonl, record 2 is results/rooms3d/row.jsonl, record 1 once more.",
-        "results/rooms3d/row.jsonl, record 3 is of shapes3d, and lies in the folder of rooms3d.",
-        "results/rooms3d/row.jsonl, record 4 has no hash: score the model again, or submit it.",
+        "results/rooms3d/row.jsonl, line 2 is results/rooms3d/row.jsonl, line 1 once more.",
+        "results/rooms3d/row.jsonl, line 3 is of shapes3d, and lies in the folder of rooms3d.",
+        "results/rooms3d/row.jsonl, line 4 has no hash: score the model again, or submit it.",
+        "results/rooms3d/row.jsonl, line 5 is the beginning of a record; delete it.",
     ]
 
 
@@ -218,3 +230,37 @@ def test_a_record_of_a_newer_schema_is_refused(put: Callable[..., Path]) -> None
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no folder of boards at"):
         read_entries(tmp_path / "nowhere")
+
+
+SHAPES: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
+    ("train", lambda r: r["model"].update(train=None), r"model\.train is NoneType; expected dict"),
+    ("steps", lambda r: r["model"]["train"].update(steps="10"), r"model\.train\.steps is str; expected int or null"),
+    ("name", lambda r: r["model"].update(name=3), r"model\.name is int; expected str"),
+    ("long name", lambda r: r["model"].update(name="n" * 300), "name has more than 200 characters"),
+    ("kind", lambda r: r["model"].update(kind=["a"]), r"model\.kind is list; expected str"),
+    ("data set", lambda r: r["key"].pop("dataset"), r"it has no key\.dataset\.name"),
+    ("value", lambda r: r["scores"]["mig"].update(value="0.5"), "value is str; expected int or float or null"),
+    ("truth", lambda r: r["scores"]["mig"].update(value=True), "value is bool; expected int or float or null"),
+    ("command", lambda r: r["run"].update(command=None), r"run\.command is NoneType; expected str"),
+    ("metric", lambda r: r["key"]["metrics"].update(mig=3), r"key\.metrics\['mig'\] is not built as one"),
+]
+
+
+@pytest.mark.parametrize(("edit", "message"), [pytest.param(e, m, id=name) for name, e, m in SHAPES])
+def test_a_record_of_another_shape_is_named_and_refused(
+    edit: Callable[[dict[str, Any]], Any], message: str, put: Callable[..., Path]
+) -> None:
+    one = record("a")
+    edit(one)
+    with pytest.raises(DisbenchError, match=rf"row\.jsonl, line 1: .*{message}"):
+        read_entries(put("row", [one]))
+
+
+@pytest.mark.parametrize(
+    "line", ["[" * 100_000, '{"schema": ' + "9" * 5_000 + "}", '{"schema": NaN}', "3", "null", "[]"]
+)
+def test_json_that_is_no_record_is_refused(line: str, put: Callable[..., Path]) -> None:
+    place = put("row", [])
+    (place / "results" / "rooms3d" / "row.jsonl").write_text(line + "\n")
+    with pytest.raises(DisbenchError, match="line 1: "):
+        read_entries(place)

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from disbench import DisbenchError, UsageError, evaluate, records
 from disbench.submissions import submit
 
+MAGIC = {"value": 1, "status": "ok", "reason": ""}
 EDITS: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     ("protocol", lambda r: r["key"]["protocol"].update(name="mine"), "there is no protocol 'mine' here"),
     ("custom", lambda r: r["key"]["protocol"].update(name="quick+custom"), "a protocol of their own, which"),
@@ -21,9 +23,14 @@ EDITS: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     ("content", lambda r: r["key"]["dataset"].update(content_hash="f" * 64), "with another content"),
     ("range", lambda r: r["scores"]["mig"].update(value=1.5), r"mig is 1\.5; expected a number in 0 \.\.\. 1"),
     ("status", lambda r: r["scores"]["mig"].update(status="undefined"), "has the status 'undefined' and the number"),
-    ("unknown value", lambda r: r["scores"].update(magic={"value": 1}), "magic is no value of a metric"),
-    ("no scores", lambda r: r.update(scores=3), "it is not built as a record is"),
+    ("unknown value", lambda r: r["scores"].update(magic=MAGIC), "magic is no value of a metric that its key names"),
+    ("no scores", lambda r: r.update(scores=3), "is not built as one: scores is int; expected dict"),
 ]  # fmt: skip
+
+
+def encode(images: Tensor) -> Tensor:
+    """Ten numbers of an image: means of ten of its stripes."""
+    return images.mean((1, 3)).unflatten(1, (-1, 4)).mean(2)[:, :10]
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +71,12 @@ def copy_of(submission: tuple[dict[str, Any], Path]) -> dict[str, Any]:
 def test_a_record_is_added_once(submission: tuple[dict[str, Any], Path], boards: Path, tmp_path: Path) -> None:
     path = file_of(copy_of(submission), tmp_path)
     (first,) = submit(path, boards, codes=submission[1])
-    assert first.file == boards / "results" / "xysquares" / "random_codes10.jsonl"
-    assert (first.was_there, first.rescored) == (False, True)
+    assert first.file == boards / "results" / "xysquares" / "encode.jsonl"
+    assert (first.was_there, first.rescored) == (False, ("mig", "factor_vae"))
     written = first.file.read_bytes()
     assert written == path.read_bytes()
     (again,) = submit(path, boards)
-    assert (again.was_there, again.rescored) == (True, False)
+    assert (again.was_there, again.rescored) == (True, ())
     assert first.file.read_bytes() == written
 
 
@@ -150,3 +157,30 @@ def test_a_hostile_name_stays_in_its_folder(
     (found,) = submit(file_of(record, tmp_path), boards)
     assert found.file.parent == boards / "results" / "xysquares"
     assert found.file.name.isprintable()
+
+
+def test_a_record_without_a_hash_needs_its_codes(
+    submission: tuple[dict[str, Any], Path], boards: Path, tmp_path: Path
+) -> None:
+    record = copy_of(submission)
+    del record["hash"]
+    path = tmp_path / "bare.jsonl"
+    path.write_text(json.dumps(record) + "\n")
+    with pytest.raises(DisbenchError, match="has no hash of its own"):
+        submit(path, boards)
+    (found,) = submit(path, boards, codes=submission[1])
+    assert '"hash": "' in found.file.read_text()
+
+
+def test_baselines_and_contradictions_are_refused(
+    submission: tuple[dict[str, Any], Path], boards: Path, tmp_path: Path
+) -> None:
+    record = copy_of(submission)
+    record["model"] |= {"name": "random_codes10", "kind": "random_codes10"}
+    with pytest.raises(DisbenchError, match="random_codes10 is a baseline, which everybody can measure"):
+        submit(file_of(record, tmp_path), boards)
+    submit(file_of(copy_of(submission), tmp_path), boards)
+    record = copy_of(submission)
+    record["scores"]["mig"]["value"] = 0.5
+    with pytest.raises(DisbenchError, match=r"contradicts the boards: .* disagree on mig of encode"):
+        submit(file_of(record, tmp_path), boards)

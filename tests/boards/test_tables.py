@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from disbench.board_tables import Shown, Table, latex, markdown, measured_table, plain, render
+from disbench.board_tables import Shown, Table, latex, markdown, measured_table, render
 from disbench.boards import make_boards, read_entries
+from disbench.errors import printable
 from tests.boards.test_boards import put, record, seeds
 
 __all__ = ["put"]
@@ -50,7 +51,7 @@ def test_wide_tables_are_cut_into_blocks() -> None:
 
 def test_markdown_and_latex_mark_the_best(table: Table) -> None:
     assert "| best | 3 | **0.810 ± 0.010 \\[1\\]** |" in render([table], "md")
-    assert "best & 3 & \\textbf{0.810 $\\pm$ 0.010 [1]} \\\\" in render([table], "latex")
+    assert "best & 3 & \\textbf{0.810 $\\pm$ 0.010 {[}1{]}} \\\\" in render([table], "latex")
 
 
 def test_csv_has_a_line_for_each_number(table: Table) -> None:
@@ -71,14 +72,18 @@ def test_json_is_strict(table: Table) -> None:
 
 
 def test_hostile_text_is_shown_and_not_obeyed() -> None:
-    assert plain(HOSTILE).isprintable()
+    assert printable(HOSTILE).isprintable()
     assert "<" not in markdown(HOSTILE)
     assert markdown("a|b*c_d`e[f](g)") == "a\\|b\\*c\\_d\\`e\\[f\\](g)"
     assert latex("\\input{a}$x_y^z%&#~") == (
         "\\textbackslash{}input\\{a\\}\\$x\\_y\\textasciicircum{}z\\%\\&\\#\\textasciitilde{}"
     )
     table = Table(HOSTILE, (HOSTILE,), ((Shown(HOSTILE),),), (HOSTILE,), data=({"method": "=cmd()", "note": HOSTILE},))
-    for style in ("text", "md", "latex"):
+    assert latex("β-TCVAE") == "$\\beta$-TCVAE"
+    assert latex("[x]*") == "{[}x{]}{*}"
+    assert "://" not in markdown("http://evil.example www.evil.example $x$")
+    assert "$" not in markdown("$x$")
+    for style in ("text", "md", "latex", "csv"):
         text = render([table], style)  # type: ignore[arg-type]
         assert "\x1b" not in text
         assert "\u202e" not in text

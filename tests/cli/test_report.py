@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from disbench import boards, records, registry
-from disbench.boards import Neighbour
 from disbench.cli_report import add_report
 from disbench.errors import DisbenchError, UsageError
 from disbench.evaluation import evaluate
 from disbench.models import load_model
+from disbench.neighbours import Neighbour
 from disbench.report_file import write_report
 
 SHIPPED = "beta_vae-rooms3d"
@@ -38,7 +38,7 @@ def run(scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, in a working folder of its own, beside no boards."""
     shutil.copytree(scored, tmp_path / "run")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(boards, "neighbours", lambda record, folder: {})
+    monkeypatch.setattr("disbench.neighbours.neighbours", lambda record, folder: {})
     return tmp_path / "run"
 
 
@@ -169,7 +169,7 @@ def test_neighbours_come_from_the_boards(run: Path, record: dict[str, Any], monk
         asked.append((of, folder))
         return {"mig": [Neighbour("<b>paper</b>", "published", 0.5)]}
 
-    monkeypatch.setattr(boards, "neighbours", neighbours)
+    monkeypatch.setattr("disbench.neighbours.neighbours", neighbours)
     assert report(run / "score.jsonl") == 0
     assert asked == [(record, boards.folder())]
     assert "&lt;b&gt;paper&lt;/b&gt;" in Path("report.html").read_text()

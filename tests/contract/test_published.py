@@ -56,7 +56,7 @@ def save(path: Path, *lines: Any) -> Path:
 @pytest.mark.parametrize("name", GOLDEN)
 def test_a_table_is_as_printed(name: str) -> None:
     paper, _, at = name.partition(" ")
-    found = published.table(NUMBERS, paper, at)
+    found = published.printed_table(NUMBERS, paper, at)
     assert [[label, [cell and cell.text for cell in cells]] for label, cells in found.rows] == GOLDEN[name]
     assert all(len(cells) == len(found.headings) for _, cells in found.rows)
 
@@ -166,15 +166,15 @@ def test_recipes_make_what_the_numbers_say() -> None:
 
 def test_an_unknown_paper_or_table_is_refused() -> None:
     with pytest.raises(UsageError, match="there is no paper called 'encdif'; did you mean 'encdiff'"):
-        published.table(NUMBERS, "encdif", "1")
+        published.printed_table(NUMBERS, "encdif", "1")
     with pytest.raises(UsageError, match="no numbers of a table '9' of dyga are known; known: 1, 2"):
-        published.table(NUMBERS, "dyga", "9")
+        published.printed_table(NUMBERS, "dyga", "9")
 
 
 def test_a_table_has_gaps_where_nothing_is_known(tmp_path: Path) -> None:
     corner = {**CELL, "row": 2, "label": "second", "column": 1, "heading": "F", "value": 1}
     path = save(tmp_path / "n.jsonl", {**LINE, "printed_in": [CELL]}, {**LINE, "printed_in": [corner], "spread": 0})
-    found = published.table(published.read(path), "encdiff", "1")
+    found = published.printed_table(published.read(path), "encdiff", "1")
     assert found.headings == ("D", "F")
     texts = [(label, [cell and cell.text for cell in cells]) for label, cells in found.rows]
     assert texts == [("EncDiff", ["0.5 ± 0.1", None]), ("second", [None, "1 ± 0.1"])]

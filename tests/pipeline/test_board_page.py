@@ -37,7 +37,7 @@ def make_column(value: str = "mig", direction: Any = "higher", **changes: Any) -
 
 def make_cell(numbers: list[float], file: str = "results/dots/a.jsonl", **changes: Any) -> Cell:
     origins = tuple(
-        Origin(file, line, f"{line:064x}", f"model-seed{line}", line, number, "disbench score", "disbench train")
+        Origin(file, line, f"{line:064x}", f"model-seed{line}", None, line, number, "disbench score", "disbench train")
         for line, number in enumerate(numbers, 1)
     )
     return replace(Cell(float(np.mean(numbers)), None, None, len(numbers), None, False, "", origins), **changes)
@@ -53,7 +53,7 @@ def make_board(rows: dict[str, list[float]], dataset: str = "dots") -> Board:
             columns[0].key: make_cell(numbers, file),
             columns[1].key: make_cell([2 * number for number in numbers], file),
         }
-        made.append(Row(label, "trained", "beta_vae", {}, label.partition("-")[0], 1000, cells))
+        made.append(Row(label, "trained", "beta_vae", {}, "", label.partition("-")[0], 1000, cells))
     return Board(dataset, "2" * 64, "locatello2019", columns, tuple(made))
 
 
@@ -142,6 +142,24 @@ def test_numbers_of_no_certain_data_set_are_apart(shipped_page: str) -> None:
         assert f"reported as {name}" in apart if name else "reported for no data set" in apart
 
 
+def test_main_results_stand_before_replications_and_variants() -> None:
+    main = make_number(method="first")
+    others = {
+        "trained again by others": replace(main, read_from="replication"),
+        "without attention": replace(main, variant="without attention"),
+        "with noise, trained again by others": replace(main, variant="with noise", read_from="replication"),
+    }
+    made = page([], [], [*others.values(), main])
+    section = Reader(made).data["sections"][0]
+    assert [row[1] for row in section["published"]] == ["", *others]
+    open_table, replicated, variants = made.split('class="block published"')[1:]
+    assert open_table.count("<tr") == replicated.count("<tr") == 2
+    assert variants.count("<tr") == 3
+    assert "trained again by others" in replicated
+    assert "without attention" in variants
+    assert made.count("<details") == 2
+
+
 def test_the_same_boards_give_the_same_bytes(shipped_page: str) -> None:
     entries = read_entries(folder())
     assert page(make_boards(entries), make_curves(entries), shipped()) == shipped_page
@@ -179,12 +197,15 @@ def test_what_is_said_stays_text(said: str) -> None:
 def hostile_page(said: str) -> str:
     """A page of boards, curves and numbers whose every text is the same."""
     column = make_column(said, header=said, metric=said, meaning=said)
-    origin = Origin(f"results/{said}/{said}.jsonl", 1, said, said, 0, 0.5, said, said)
+    origin = Origin(f"results/{said}/{said}.jsonl", 1, said, said, said, 0, 0.5, said, said)
     cells = {
         column.key: Cell(0.5, (0.4, 0.6), 0.1, 3, 1, True, "", (origin, replace(origin, file=said, line=2))),
     }
     lacking = {column.key: Cell(None, None, None, 1, None, False, f"{said}: {said}", (replace(origin, file=said),))}
-    rows = (Row(said, "trained", said, {}, said, 10, cells), Row(said, "baseline", said, {}, said, 10, lacking))
+    rows = (
+        Row(said, "trained", said, {said: said}, said, said, 10, cells),
+        Row(said, "baseline", said, {said: said}, said, said, 10, lacking),
+    )
     board = Board(said, said, said, (column,), rows)
     curve = Curve(said, said, said, {said: ((1, 0.5), (2, 0.6))})
     cell = Printed(said, said, 0, said, 0, said, 0.5, None, said, said)
@@ -192,7 +213,7 @@ def hostile_page(said: str) -> str:
         method=said, family=said, dataset=said, dataset_as_reported=said, metric=said, metric_as_reported=said,
         text=said, spread_kind=said, read_from=said, note=said, printed_in=(cell,), source=Source("encdiff", said),
     )  # fmt: skip
-    variants = [replace(number, variant=said), replace(number, dataset=None)]
+    variants = [replace(number, variant=said), replace(number, read_from="replication"), replace(number, dataset=None)]
     return page([board], [curve], [number, *variants])
 
 
@@ -278,7 +299,7 @@ def opened(browser: chromium.Browser, shipped_page: str, tmp_path: Path) -> tupl
 
 METHODS = "Array.from(document.querySelectorAll('.measured .ranked tr:not([hidden]) th')).map(th => th.firstChild.data)"
 VALUES = (
-    "Array.from(document.querySelector('.measured table').tBodies[0].rows)"
+    "Array.from(document.querySelector('.measured .ranked').rows)"
     ".map(row => row.cells[2].dataset.v).filter(Boolean).map(Number)"
 )
 
@@ -290,7 +311,7 @@ def set_to(control: str, value: str) -> str:
 
 def test_headers_sort(opened: tuple[chromium.Browser, Path]) -> None:
     browser, _ = opened
-    header = "document.querySelectorAll('.measured thead th')[2]"
+    header = "document.querySelector('.measured .ranked').closest('table').querySelectorAll('thead th')[2]"
     methods = browser.run(METHODS)
     browser.run(f"{header}.firstElementChild.click()")
     values = browser.run(VALUES)
@@ -302,7 +323,7 @@ def test_headers_sort(opened: tuple[chromium.Browser, Path]) -> None:
     assert browser.run(VALUES) == sorted(values)
     assert browser.run(f"{header}.getAttribute('aria-sort')") == "ascending"
     assert sorted(browser.run(METHODS)) == sorted(methods)
-    browser.run("document.querySelector('.measured thead th button').click()")
+    browser.run("document.querySelector('.measured .ranked').closest('table').querySelector('thead th button').click()")
     assert browser.run(f"{header}.getAttribute('aria-sort')") == "none"
     assert browser.run(METHODS) == sorted(methods)
     assert browser.errors == []
@@ -366,6 +387,11 @@ def test_a_number_says_where_it_comes_from(opened: tuple[chromium.Browser, Path]
 
 def test_plots_are_drawn(opened: tuple[chromium.Browser, Path]) -> None:
     browser, _ = opened
+    group = "document.querySelector('#at-rooms3d .scatter select')"
+    browser.run(
+        f"{group}.selectedIndex = Array.from({group}.options).findIndex(one => one.text.includes('locatello2019'));"
+        f"{group}.dispatchEvent(new Event('change'))"
+    )
     assert browser.run("document.querySelectorAll('#at-rooms3d .scatter .point').length") >= 5
     chosen = "document.querySelectorAll('#at-rooms3d .scatter select')[1]"
     browser.run(f"{chosen}.value = 'sap'; {chosen}.dispatchEvent(new Event('change'))")

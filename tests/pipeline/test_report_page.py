@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from disbench.boards import Neighbour
 from disbench.carriers import CARRIES, DEAD, MOST_SEVERAL, carriers, matrices
 from disbench.errors import DisbenchError
 from disbench.evaluation import evaluate, score_codes
 from disbench.heat_maps import MOST_CODES
 from disbench.markup import breakable, tag, text
+from disbench.neighbours import Neighbour
 from disbench.report_page import page
 from disbench.scales import Scale
 from tests.conftest import FACTORS_OF_TINY, SMALL, TinyDataset, perfect_codes
