@@ -40,7 +40,7 @@ def page(
         records_at: where the folder `results` is, seen from the page; ends with a slash.
     """
     data = PageData()
-    measured = sorted({board.dataset for board in boards})
+    measured = list(dict.fromkeys(board.dataset for board in boards))
     others = sorted({number.dataset for number in published if number.dataset is not None} - set(measured))
     sections = [
         _section(

@@ -146,6 +146,11 @@ class Board:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells it from other boards."""
+        return self.dataset, self.dataset_hash, self.protocol
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -224,14 +229,19 @@ def _entries(path: Path, place: Path) -> Iterator[Entry]:
 
 
 def make_boards(entries: Iterable[Entry]) -> list[Board]:
-    """A board for each data set, content of it, and protocol."""
+    """A board for each data set, content of it, and protocol; those with trained models come first."""
     groups: dict[tuple[str, str, str], list[Entry]] = {}
     for entry in entries:
         key = entry.record["key"]
         at = (key["dataset"]["name"], key["dataset"]["content_hash"], key["protocol"]["name"])
         if not entry.is_on_the_way:
             groups.setdefault(at, []).append(entry)
-    return [_board(*at, groups[at]) for at in sorted(groups)]
+    boards = [_board(*at, groups[at]) for at in sorted(groups)]
+    n_trained = {board.key: sum(row.kind == "trained" for row in board.rows) for board in boards}
+    in_all: Counter[str] = Counter()
+    for board in boards:
+        in_all[board.dataset] += n_trained[board.key]
+    return sorted(boards, key=lambda b: (not in_all[b.dataset], b.dataset, b.dataset_hash, not n_trained[b.key]))
 
 
 def make_curves(entries: Iterable[Entry]) -> list[Curve]:

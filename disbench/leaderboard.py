@@ -61,6 +61,8 @@ class Choice:
             for row in board.rows
             if self.families is None or row.family in self.families
         ]
+        left = {key for row in rows for key in row.cells}
+        columns = tuple(column for column in columns if column.key in left)
         return replace(board, columns=columns, rows=tuple(row for row in rows if row.cells))
 
     def numbers(self, numbers: Iterable[PublishedNumber]) -> list[PublishedNumber]:

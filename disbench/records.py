@@ -279,7 +279,17 @@ def numbered(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             record = from_line(line)
         except DisbenchError as error:
-            if line.startswith('{"sch') and _parsed(line) is None:
+            if line.startswith('{"sch') and _is_cut_off(line):
                 continue
             raise DisbenchError(f"{path}, line {number}: {error}") from None
         yield number, record
+
+
+def _is_cut_off(line: str) -> bool:
+    try:
+        json.loads(line)
+    except json.JSONDecodeError:
+        return True
+    except (ValueError, RecursionError):
+        return False
+    return False

@@ -70,11 +70,8 @@ def pick(path: str | Path, model: str | None = None, dataset: str | None = None)
         DisbenchError: the file is none of records.
     """
     by_name: dict[tuple[str, str], dict[str, Any]] = {}
-    try:
-        for record in records.read(path):
-            by_name[str(record["model"]["name"]), str(record["key"]["dataset"]["name"])] = record
-    except (KeyError, TypeError) as error:
-        raise DisbenchError(f"{path} holds a record without a name of its model or data set.") from error
+    for record in records.read(path):
+        by_name[record["model"]["name"], record["key"]["dataset"]["name"]] = record
     if not by_name:
         raise DisbenchError(f"{path} holds no whole record; expected one that `disbench score --out` wrote.")
     found = {

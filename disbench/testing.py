@@ -236,7 +236,7 @@ def check_dataset_spec(spec: DatasetSpec) -> None:
 
 
 def check_representation(model: Any, dataset: Dataset, n_images: int = 64, **options: Any) -> None:
-    """Check that a model can be scored: codes of the right shape, finite, and independent of the batch.
+    """Check that a model can be scored: codes, or tokens, of the right shape, finite, and independent of the batch.
 
     Args:
         model: whatever `disbench.evaluate` takes.
@@ -250,5 +250,6 @@ def check_representation(model: Any, dataset: Dataset, n_images: int = 64, **opt
     loaded = load_model(model, **options)
     index = torch.randint(len(dataset), (n_images,), generator=Generator().manual_seed(0)).unique()
     loaded = loaded.fitted(dataset)
-    codes = Encoder(loaded, dataset, pick_device(loaded, None)).table(index)
+    encoder = Encoder(loaded, dataset, pick_device(loaded, None))
+    codes = encoder.tokens(index.sort().values) if encoder.returns_tokens() else encoder.table(index)
     assert codes.shape[0] == len(index), "a row of codes is missing"

@@ -11,6 +11,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from disbench.errors import UsageError, did_you_mean
-from disbench.registry import ModelEntry
+from disbench.registry import CheckpointEntry, ModelEntry
 from disbench.types import Dataset
 from reference_models.diffusion.before import DECIDED_BY_LDM, ldm_at
 from reference_models.diffusion.conditioned import Diffusion, DiffusionConfig
@@ -183,3 +184,9 @@ MODELS = {
         "DisDiff's encoder alone, of a trained model", Config, encoder_of, family="diffusion"
     ),
 }  # fmt: skip
+CHECKPOINTS = {
+    "disdiff-rooms3d": CheckpointEntry(
+        "DisDiff's encoder (cpu-hour: a narrow denoiser, 2,000 steps) trained on rooms3d",
+        Path(__file__).parent / "checkpoints" / "disdiff-rooms3d.pt",
+    )
+}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -16,7 +17,7 @@ from torch import Generator, Tensor
 
 from disbench.errors import UsageError, did_you_mean
 from disbench.images import serve, to_images
-from disbench.registry import ModelEntry
+from disbench.registry import CheckpointEntry, ModelEntry
 from disbench.types import Dataset
 from reference_models.diffusion.conditioned import Diffusion, DiffusionConfig
 from reference_models.diffusion.encoders import Encoder4, ImageEncoder, PaperEncoder, ScalarTokens
@@ -146,3 +147,9 @@ MODELS = {
         "EncDiff's encoder alone, of a trained model", Config, encoder_of, family="diffusion"
     ),
 }  # fmt: skip
+CHECKPOINTS = {
+    "encdiff-rooms3d": CheckpointEntry(
+        "EncDiff's encoder (cpu-hour: a narrow denoiser, 6,000 steps) trained on rooms3d",
+        Path(__file__).parent / "checkpoints" / "encdiff-rooms3d.pt",
+    )
+}

@@ -45,7 +45,7 @@ def test_wide_tables_are_cut_into_blocks() -> None:
     )
     text = render([wide], "text", 40)
     assert max(len(line) for line in text.splitlines()) <= 40
-    assert text.count("method") == 2
+    assert text.count("method") == 3
     assert all(f"column{k}" in text for k in range(6))
 
 

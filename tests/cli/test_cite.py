@@ -74,7 +74,7 @@ def test_a_table_is_cited_with_all_in_it(capsys: pytest.CaptureFixture[str]) -> 
 def test_records_are_cited_with_what_they_used(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     record = next(records.read(RECORDS / "factor_vae-cpu-minutes.jsonl"))
     path = tmp_path / "records.jsonl"
-    other = {**record, "model": {**record["model"], "kind": "my_model", "train": None}}
+    other = {**record, "model": {**record["model"], "kind": "my_model", "train": {}}}
     path.write_text("".join(records.to_line(each) + "\n" for each in (record, other)))
     assert cite(str(path)) == 0
     out, err = capsys.readouterr()

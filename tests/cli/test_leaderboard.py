@@ -5,10 +5,12 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from disbench import registry
 from disbench.boards import folder
 from disbench.cli import main
 from disbench.records import read
@@ -71,8 +73,16 @@ def test_measured_columns_stand_beside_published_ones(
     put: Callable[..., Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    found = seeds("encdiff-shapes3d", [0.9, 0.95, 1.0], kind="encdiff", dataset="shapes3d", protocol="encdiff2024")
-    place = put("encdiff", found, dataset="shapes3d")
+    config = registry.models()["encdiff"].config()
+    of_ours = {"kind": "encdiff", "dataset": "shapes3d", "protocol": "encdiff2024", "config": asdict(config)}
+    put("encdiff", seeds("encdiff-shapes3d", [0.9, 0.95, 1.0], steps=config.steps, **of_ours), dataset="shapes3d")
+    put("short", seeds("encdiff-shapes3d", 5 * [0.1], steps=40, **of_ours), dataset="shapes3d")
+    tokens = [
+        record(f"e-seed{k}:tokens", 0.2, seed=k, steps=config.steps, method="tokens", **of_ours) for k in range(9)
+    ]
+    put("tokens", tokens, dataset="shapes3d")
+    other = {**of_ours, "config": {**asdict(config), "n_codes": 5}}
+    place = put("fewer", seeds("e-shapes3d", 9 * [0.3], steps=config.steps, **other), dataset="shapes3d")
     line = json.loads((folder() / "published.jsonl").read_text().splitlines()[0])
     cell = {**line["printed_in"][0], "value": 0.9, "spread": 0.1, "row": 0, "column": 0, "label": "EncDiff"}
     how = {"model": "encdiff", "settings": {}, "method": ""}
@@ -142,13 +152,15 @@ def test_wrong_words_are_refused(boards: Path, capsys: pytest.CaptureFixture[str
 
 def test_submit(boards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "mine.jsonl"
-    words = ["--model", "pca10", "--dataset", "xysquares", "--protocol", "quick", "--metrics", "mig"]
+    model = tmp_path / "mine.py"
+    model.write_text("def encode(images):\n    return images.mean((1, 3))[:, :10]\n")
+    words = ["--model", f"{model}:encode", "--dataset", "xysquares", "--protocol", "quick", "--metrics", "mig"]
     assert main(["score", *words, "--out", str(out)]) == 0
     assert main(["leaderboard", "submit", str(out), "--boards", str(boards), "--dry-run"]) == 0
-    target = boards / "results" / "xysquares" / "random_codes10.jsonl"
+    target = boards / "results" / "xysquares" / "mine.py_encode.jsonl"
     assert not target.exists()
     assert main(["leaderboard", "submit", str(out), "--boards", str(boards)]) == 0
-    assert "added; its scores were not computed again (--codes)" in capsys.readouterr().err
+    assert "added; not scored again (--codes)" in capsys.readouterr().err
     assert list(read(target)) == list(read(out))
     assert main(["leaderboard", "submit", str(tmp_path / "nowhere.jsonl"), "--boards", str(boards)]) == 2
     (tmp_path / "bad.jsonl").write_text(json.dumps(record("a")) + "\n")
