@@ -96,7 +96,7 @@ class Cell:
         std: standard deviation over train seeds (ddof 1); None with fewer than two.
         n_seeds: train seeds.
         rank: 1 + how many rows are better with intervals that do not overlap; None without interval.
-        is_best: whether it is marked: of rank 1 where there are ranks, else the best mean of the trained rows.
+        is_best: whether it is marked: of rank 1 where there are ranks, else the best mean of several trained rows.
         reason: why there is no number.
         origins: the records, by train seed.
     """
@@ -229,7 +229,7 @@ def _entries(path: Path, place: Path) -> Iterator[Entry]:
 
 
 def make_boards(entries: Iterable[Entry]) -> list[Board]:
-    """A board for each data set, content of it, and protocol; those with trained models come first."""
+    """A board for each data set, content of it, and protocol; those with the most trained models come first."""
     groups: dict[tuple[str, str, str], list[Entry]] = {}
     for entry in entries:
         key = entry.record["key"]
@@ -241,7 +241,7 @@ def make_boards(entries: Iterable[Entry]) -> list[Board]:
     in_all: Counter[str] = Counter()
     for board in boards:
         in_all[board.dataset] += n_trained[board.key]
-    return sorted(boards, key=lambda b: (not in_all[b.dataset], b.dataset, b.dataset_hash, not n_trained[b.key]))
+    return sorted(boards, key=lambda b: (not in_all[b.dataset], b.dataset, b.dataset_hash, -n_trained[b.key]))
 
 
 def make_curves(entries: Iterable[Entry]) -> list[Curve]:
@@ -466,5 +466,6 @@ def _ranked(rows: Sequence[Row], columns: Iterable[Column]) -> list[Row]:
         best = max((sign * cell.mean for cell in at.values() if cell.mean is not None), default=None)
         for label, cell in at.items():
             is_best = ranks.get(label) == 1 if ranks else cell.mean is not None and sign * cell.mean == best
+            is_best = is_best and len(at) > 1
             cells[label][column.key] = replace(cell, rank=ranks.get(label), is_best=is_best)
     return [replace(row, cells=cells[row.label]) for row in rows]

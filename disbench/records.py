@@ -250,7 +250,7 @@ class RecordFile:
         for record in read(self.path):
             is_same = record["identity"] == identity(key) and record["sample"]["eval_seeds"] == eval_seeds
             if is_same and all(record["model"][part] == model[part] for part in ("content_hash", "input_range")):
-                found = record
+                found = {part: record[part] for part in _PARTS}
         return found
 
 

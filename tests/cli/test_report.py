@@ -156,7 +156,7 @@ def test_files_that_are_no_records(run: Path, record: dict[str, Any], keep: Call
         report(keep(record | {"schema": "disbench.record/2"}))
     with pytest.raises(DisbenchError, match="it was edited"):
         report(keep(then=records.to_line(record).replace("rooms3d", "rooms4d") + "\n"))
-    with pytest.raises(DisbenchError, match="it has no model.name"):
+    with pytest.raises(DisbenchError, match=r"it has no model\.name"):
         report(keep(record | {"model": {}}))
     with pytest.raises(UsageError, match="it is a folder or a device"):
         report(keep(record), "--out", run)

@@ -298,6 +298,7 @@ def opened(browser: chromium.Browser, shipped_page: str, tmp_path: Path) -> tupl
 
 
 METHODS = "Array.from(document.querySelectorAll('.measured .ranked tr:not([hidden]) th')).map(th => th.firstChild.data)"
+FIRST = "Array.from(document.querySelector('.measured .ranked').rows).map(row => row.cells[0].firstChild.data)"
 VALUES = (
     "Array.from(document.querySelector('.measured .ranked').rows)"
     ".map(row => row.cells[2].dataset.v).filter(Boolean).map(Number)"
@@ -312,7 +313,7 @@ def set_to(control: str, value: str) -> str:
 def test_headers_sort(opened: tuple[chromium.Browser, Path]) -> None:
     browser, _ = opened
     header = "document.querySelector('.measured .ranked').closest('table').querySelectorAll('thead th')[2]"
-    methods = browser.run(METHODS)
+    methods = browser.run(FIRST)
     browser.run(f"{header}.firstElementChild.click()")
     values = browser.run(VALUES)
     assert len(values) > 3
@@ -322,10 +323,10 @@ def test_headers_sort(opened: tuple[chromium.Browser, Path]) -> None:
     browser.press("Enter", 13)
     assert browser.run(VALUES) == sorted(values)
     assert browser.run(f"{header}.getAttribute('aria-sort')") == "ascending"
-    assert sorted(browser.run(METHODS)) == sorted(methods)
+    assert sorted(browser.run(FIRST)) == sorted(methods)
     browser.run("document.querySelector('.measured .ranked').closest('table').querySelector('thead th button').click()")
     assert browser.run(f"{header}.getAttribute('aria-sort')") == "none"
-    assert browser.run(METHODS) == sorted(methods)
+    assert browser.run(FIRST) == sorted(methods)
     assert browser.errors == []
 
 
