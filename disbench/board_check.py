@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -77,5 +78,5 @@ def outdated(pages: Mapping[Path, str]) -> list[str]:
         is_there = path.is_file()
         if not is_there or path.read_bytes() != expected.encode():
             what = "is not what the records give" if is_there else "is missing"
-            found.append(f"{path} {what}: disbench leaderboard --write")
+            found.append(f"{path} {what}: disbench leaderboard --write --boards {shlex.quote(str(path.parent))}")
     return found

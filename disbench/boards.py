@@ -254,8 +254,8 @@ def make_curves(entries: Iterable[Entry]) -> list[Curve]:
                 key["dataset"]["name"],
                 key["protocol"]["name"],
                 model["name"],
-                entry.file,
                 key["dataset"]["content_hash"],
+                json.dumps(model.get("config", {}), sort_keys=True),
             )
             groups.setdefault(at, []).append(entry)
     curves = []

@@ -84,9 +84,12 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
     for name, excluded in _ALONE.items():
         if getattr(arguments, name) and (given := [other for other in excluded if getattr(arguments, other)]):
             raise UsageError(f"--{name} says what to show by itself; leave out --{given[0]}.")
-    if arguments.format == "html" and (arguments.paper or arguments.explain):
-        raise UsageError("a page shows boards; --paper and --explain are text, md, latex, csv or json.")
+    if arguments.format != "text" and arguments.explain:
+        raise UsageError("--explain is text; leave out --format.")
+    if arguments.format == "html" and arguments.paper:
+        raise UsageError("a page shows boards; --paper is text, md, latex, csv or json.")
     entries = [] if arguments.published else read_entries(place, map(Path, arguments.records))
+    _remark(arguments, entries)
     if arguments.explain:
         text = _explained(place, entries, arguments)
     elif arguments.format == "html":
@@ -98,6 +101,19 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
 
 
 _NARROWING = ("dataset", "metric", "family", "measured", "published", "paper", "table", "explain", "records", "out")
+
+
+def _remark(arguments: argparse.Namespace, entries: Sequence[Entry]) -> None:
+    """Say on stderr what of the user's own records is not shown."""
+    from disbench.records import cut_off
+
+    for path in arguments.records:
+        for line in cut_off(path):
+            print(f"disbench: {path}, line {line}: passed over, as it is the beginning of a record.", file=sys.stderr)
+        on_the_way = sum(entry.is_on_the_way and entry.file == str(Path(path)) for entry in entries)
+        if on_the_way and arguments.format != "html":
+            said = f"{on_the_way} records are of models whose training went on: only a page (--format html) shows them"
+            print(f"disbench: {path}: {said}, as curves.", file=sys.stderr)
 
 
 def _explained(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace) -> str:
@@ -137,7 +153,7 @@ def _rendered(tables: Sequence[Table], arguments: argparse.Namespace) -> str:
 
 def _tables(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace) -> list[Table]:
     from disbench import leaderboard
-    from disbench.boards import make_boards
+    from disbench.boards import make_boards, read_entries
     from disbench.leaderboard import published_numbers
     from disbench.published_tables import paper_table
 
@@ -145,7 +161,9 @@ def _tables(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace
     boards = make_boards(entries)
     if arguments.paper is not None:
         return [paper_table(numbers, arguments.paper, arguments.table, boards)]
-    return leaderboard.tables(boards, numbers, _choice(arguments))
+    choice = _choice(arguments)
+    choice.check(make_boards(entries or read_entries(place)), published_numbers(place))
+    return leaderboard.tables(boards, numbers, choice)
 
 
 def _choice(arguments: argparse.Namespace) -> Choice:

@@ -74,6 +74,8 @@ def _scores_of(folder: Path) -> Path:
         UsageError: there are none.
     """
     path = folder / "score.jsonl"
+    if not any((folder / name).is_file() for name in ("config.json", "ckpt.pt", path.name)):
+        raise UsageError(f"{folder} is no run folder: it holds no config.json, ckpt.pt or {path.name}.")
     if not path.is_file():
         raise UsageError(
             f"{folder} holds no score.jsonl; score the run first: disbench score --model {folder} --dataset NAME "

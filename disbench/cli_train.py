@@ -44,7 +44,11 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda ... (default: %(default)s)")
     parser.add_argument(
-        "--score-every", type=int, default=0, metavar="N", help="score every N steps, too, into the run's curve.jsonl"
+        "--score-every",
+        type=int,
+        default=0,
+        metavar="N",
+        help="score before the first step and every N steps, too, into curve.jsonl; the last is in score.jsonl",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="print what would be trained, as JSON, and train nothing"

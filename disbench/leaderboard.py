@@ -88,7 +88,6 @@ def _names(number: PublishedNumber) -> set[str]:
 def tables(boards: Sequence[Board], numbers: Sequence[PublishedNumber], choice: Choice | None = None) -> list[Table]:
     """Tables of what was measured, then of what is published: main results, as far as they are of a data set."""
     choice = choice or Choice()
-    choice.check(boards, numbers)
     chosen = [n for n in choice.numbers(numbers) if n.is_main and n.dataset_as_reported is not None]
     return [*map(measured_table, choice.boards(boards)), *published_tables(chosen)]
 

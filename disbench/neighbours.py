@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from disbench.boards import Kind, folder, make_boards, read_entries
+from disbench.boards import Cell, Kind, Row, folder, make_boards, read_entries
 from disbench.published import PAPERS
 from disbench.published import read as read_published
 
@@ -28,7 +28,7 @@ class Neighbour:
 def neighbours(record: Mapping[str, Any], place: Path | None = None) -> dict[str, list[Neighbour]]:
     """By value: measured numbers of the same identity, of other models, and published ones of the same data set."""
     place = place or folder()
-    key, content = record["key"], record["model"]["content_hash"]
+    key = record["key"]
     own = {described["identity"] for described in key["metrics"].values()}
     found: dict[str, list[Neighbour]] = {}
     for board in make_boards(read_entries(place)):
@@ -37,7 +37,7 @@ def neighbours(record: Mapping[str, Any], place: Path | None = None) -> dict[str
                 cell = row.cells.get(column.key)
                 if column.identity not in own or cell is None or cell.mean is None:
                     continue
-                if content is None or all(origin.content_hash != content for origin in cell.origins):
+                if not _is_itself(record["model"], row, cell):
                     note = f"{cell.n_seeds} train seeds" if cell.n_seeds > 1 else ""
                     found.setdefault(column.value, []).append(Neighbour(row.label, row.kind, cell.mean, note))
     for number in read_published(place / "published.jsonl"):
@@ -46,3 +46,12 @@ def neighbours(record: Mapping[str, Any], place: Path | None = None) -> dict[str
             note = f"{PAPERS[number.source.paper].title}{table}, on what it calls {number.dataset_as_reported}"
             found.setdefault(number.metric, []).append(Neighbour(number.method, "published", number.value, note))
     return found
+
+
+def _is_itself(model: Mapping[str, Any], row: Row, cell: Cell) -> bool:
+    """Whether a row holds the model, or the whole of which it is the encoder."""
+    contents = {origin.content_hash for origin in cell.origins} - {None}
+    train = model["train"]
+    is_same_run = bool(row.config) and row.config == model.get("config") and row.steps == train.get("steps")
+    seeds = {origin.train_seed for origin in cell.origins}
+    return model["content_hash"] in contents or (is_same_run and train.get("train_seed") in seeds)

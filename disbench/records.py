@@ -285,6 +285,13 @@ def numbered(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, record
 
 
+def cut_off(path: str | Path) -> list[int]:
+    """Lines of a file that are the beginning of a record, from 1, which readers pass over."""
+    whole = dict(numbered(path))
+    lines = Path(path).read_text(encoding="utf-8").split("\n")
+    return [number for number, line in enumerate(lines, 1) if line and number not in whole]
+
+
 def _is_cut_off(line: str) -> bool:
     try:
         json.loads(line)

@@ -38,13 +38,13 @@ class Scale:
 
     @classmethod
     def of(cls, low: float, high: float, numbers: Iterable[float]) -> Scale:
-        """A scale for numbers of a range; an infinite end is put a little beyond them."""
+        """A scale for numbers of a range; an infinite end is put well beyond them."""
         seen = [number for number in numbers if math.isfinite(number)]
         is_open = math.isinf(low), math.isinf(high)
         if is_open[0]:
             low = _round_up(min([*seen, 0.0], key=float), away=-1)
         if is_open[1]:
-            high = _round_up(max([*seen, low], key=float), away=1)
+            high = _round_up(2 * max([*seen, low], key=float), away=1)  # at half of it, no number looks like the best
         return cls(low, high if high > low else low + 1, *is_open)
 
     def place(self, number: float) -> str:

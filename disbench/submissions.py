@@ -17,7 +17,7 @@ from disbench.baselines import BASELINES
 from disbench.board_check import TOLERANCE, contradictions
 from disbench.boards import Entry, read_entries
 from disbench.encode import REDUCERS
-from disbench.errors import DisbenchError, UsageError, first_line
+from disbench.errors import DisbenchError, UsageError
 from disbench.grids import file_name
 from disbench.models import Model
 from disbench.protocols import PROTOCOLS, resolve
@@ -59,11 +59,13 @@ def submit(
     found = list(records.numbered(path))
     if not found:
         raise DisbenchError(f"{path} holds no record.")
+    if lost := records.cut_off(path):
+        raise DisbenchError(
+            f"{path}, line {lost[0]}: this is the beginning of a record; delete the line, or complete it."
+        )
     if codes is not None and len(found) > 1:
         raise UsageError(f"{path} holds {len(found)} records, and {codes} is the codes of one; submit it alone.")
-    if not check_only:
-        (place / "results").mkdir(parents=True, exist_ok=True)
-    entries = read_entries(place) if place.is_dir() else []
+    entries = read_entries(place)
     lines = path.read_text(encoding="utf-8").split("\n")
     rescored: tuple[str, ...] = ()
     for line, record in found:
@@ -91,8 +93,15 @@ def submit(
             with records.RecordFile(file) as target:
                 target.append(record)
             del new[record["hash"]]  # the same record twice is added once
-        results.append(Submitted(record["model"]["name"], file, is_there, rescored))
+        results.append(Submitted(_name_of(record), file, is_there, rescored))
     return results
+
+
+def _name_of(record: Mapping[str, Any]) -> str:
+    """The model's name, and how far its training was."""
+    entry = Entry(record, "", 0)
+    way = f" after {entry.train['steps']} of {entry.train['planned_steps']} steps" if entry.is_on_the_way else ""
+    return f"{record['model']['name']}{way}, {record['key']['protocol']['name']}"
 
 
 def _file_of(record: Mapping[str, Any]) -> str:
@@ -206,8 +215,11 @@ def _table(path: Path, dataset: Dataset) -> Any:
         if len(codes) != len(index) or int(index.min()) < 0:
             raise ValueError(f"{len(codes)} codes for {len(index)} images")
         rows[index] = torch.arange(len(index))
-    except (OSError, ValueError, KeyError, IndexError, RuntimeError, TypeError, BadZipFile) as error:
-        raise UsageError(f"{path} is no table of codes as --codes-out writes it: {first_line(error)}.") from error
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError, TypeError, BadZipFile, EOFError) as error:
+        raise UsageError(
+            f"{path} is no table of codes as --codes-out writes it: expected an npz file with codes (n, d) and their "
+            "index (n,)."
+        ) from error
 
     def look_up(asked: Indices) -> Codes:
         at = rows[asked.cpu()]

@@ -109,10 +109,20 @@ class Run:
                     )
         if is_finished:
             return False
+        if resume:
+            self.command = self._first_command() or self.command
         if self.is_writer:
             self._write("config.json", described)
             self._write("env.json", records.run_info(self.device, {}, self.command))
         return True
+
+    def _first_command(self) -> str:
+        """What the run was begun with, as env.json says; empty if it does not."""
+        try:
+            command = json.loads((self.out / "env.json").read_text())["command"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+        return command if isinstance(command, str) else ""
 
     def state(self) -> Mapping[str, Any] | None:
         """What the last `save` kept, on the CPU; None if there was none. Statistics behind it are dropped."""

@@ -184,3 +184,14 @@ def test_baselines_and_contradictions_are_refused(
     record["scores"]["mig"]["value"] = 0.5
     with pytest.raises(DisbenchError, match=r"contradicts the boards: .* disagree on mig of encode"):
         submit(file_of(record, tmp_path), boards)
+
+
+def test_a_record_that_is_cut_off_is_named(
+    submission: tuple[dict[str, Any], Path], boards: Path, tmp_path: Path
+) -> None:
+    path = file_of(copy_of(submission), tmp_path)
+    path.write_text(path.read_text() + path.read_text()[:200])
+    with pytest.raises(DisbenchError, match="line 2: this is the beginning of a record"):
+        submit(path, boards)
+    with pytest.raises(UsageError, match="there is no folder of boards"):
+        submit(file_of(copy_of(submission), tmp_path), tmp_path / "nowhere")

@@ -123,7 +123,10 @@ def test_check_finds_what_is_not_as_the_records_give_it(boards: Path, capsys: py
     page = boards / "README.md"
     page.write_text(page.read_text().replace("0.500", "0.501"))
     assert main(check) == 1
-    assert "README.md is not what the records give: disbench leaderboard --write" in capsys.readouterr().err
+    assert (
+        f"README.md is not what the records give: disbench leaderboard --write --boards {boards}"
+        in capsys.readouterr().err
+    )
     assert main([*check[:-1], "--write"]) == 0
     (boards / "index.html").unlink()
     assert main(check) == 1
@@ -140,6 +143,8 @@ def test_wrong_words_are_refused(boards: Path, capsys: pytest.CaptureFixture[str
     assert "no metric 'migg'; did you mean 'mig'" in refused(capsys, *place, "--metric", "migg")
     assert "no family 'vea'; did you mean 'vae'" in refused(capsys, *place, "--family", "vea")
     assert "nothing on the boards is all of that" in refused(capsys, *place, "--dataset", "rooms3d", "--family", "gan")
+    assert "nothing on the boards is all of that" in refused(capsys, *place, "--dataset", "rooms3d", "--published")
+    assert "--explain is text; leave out --format" in refused(capsys, "--explain", "a/b/c", "--format", "json")
     assert "--paper and --table go together" in refused(capsys, "--paper", "encdiff")
     assert "did you mean 'encdiff'" in refused(capsys, "--paper", "encdif", "--table", "1")
     assert "no numbers of a table '9'" in refused(capsys, "--paper", "encdiff", "--table", "9")

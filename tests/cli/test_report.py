@@ -118,10 +118,13 @@ def test_a_run_without_checkpoint_data_or_record_says_so(run: Path, record: dict
     (run / "score.jsonl").write_text(records.to_line(renamed(record, dataset="/etc/passwd.npz")) + "\n")
     assert report(run) == 0
     assert "the data set &#x27;/etc/passwd.npz&#x27; has no name here" in Path("report.html").read_text()
-    (run / "ckpt.pt").unlink()
+    checkpoint = (run / "ckpt.pt").rename(run / "elsewhere.pt")
     assert report(run) == 0
     assert "the run has no ckpt.pt" in Path("report.html").read_text()
     (run / "score.jsonl").unlink()
+    with pytest.raises(UsageError, match=r"is no run folder: it holds no config\.json, ckpt\.pt or score\.jsonl"):
+        report(run)
+    checkpoint.rename(run / "ckpt.pt")
     with pytest.raises(UsageError, match=r"holds no score\.jsonl; score the run first"):
         report(run)
 

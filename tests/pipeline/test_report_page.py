@@ -219,9 +219,9 @@ def test_neighbours_stand_where_their_numbers_are_and_published_ones_apart(recor
     assert "There is nothing to set these numbers beside" in Seen(written(record)).text
 
 
-def test_scales_without_an_end_reach_a_little_beyond_the_numbers() -> None:
+def test_scales_without_an_end_reach_well_beyond_the_numbers() -> None:
     assert Scale.of(0, 1, [0.5]) == Scale(0, 1)
-    assert Scale.of(0, float("inf"), [3.1, 19.2]) == Scale(0, 20, False, True)
+    assert Scale.of(0, float("inf"), [3.1, 19.2]) == Scale(0, 40, False, True)
     assert Scale.of(float("-inf"), 1, [-0.3, 0.5]) == Scale(-0.35, 1, True, False)
     assert Scale.of(float("-inf"), float("inf"), []) == Scale(0, 1, True, True)
     assert [Scale(0, 4).place(number) for number in (-1, 1, 9)] == ["0.00%", "25.00%", "100.00%"]

@@ -64,7 +64,8 @@ def trained(name: str, out: Path, config: Any, **options: Any) -> checkpoint.Che
 
 
 def trained_path(name: str, out: Path, config: Any, **options: Any) -> Path:
-    return train(name, config, load_dataset("xysquares"), train_seed=3, out=out, progress=False, score=None, **options)
+    told = {"command": f"disbench train {name}", **options}
+    return train(name, config, load_dataset("xysquares"), train_seed=3, out=out, progress=False, score=None, **told)
 
 
 class InterruptedRun(Exception):  # noqa: N818
@@ -97,7 +98,8 @@ def test_two_and_two_steps_are_four(
     interrupted(monkeypatch, 2, name, tmp_path / "parts", config)
     assert not (tmp_path / "parts" / "ckpt.pt").exists()
     torch.manual_seed(99)  # the world has gone on meanwhile
-    parts = trained(name, tmp_path / "parts", config, resume=True)
+    parts = trained(name, tmp_path / "parts", config, resume=True, command="disbench train --resume parts")
+    assert parts.train["command"] == whole.train["command"]
     assert parts.state_dict.keys() == whole.state_dict.keys()
     for key, value in whole.state_dict.items():
         assert torch.equal(parts.state_dict[key], value), key
