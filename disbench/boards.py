@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from disbench import records, registry
 from disbench.baselines import BASELINES
@@ -69,21 +69,6 @@ class Column:
     def key(self) -> str:
         """What cells of this column are kept under."""
         return f"{self.identity}:{self.value}"
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a number comes from: the record's file in the boards folder, its line, from 1, and its hash; the model."""
-
-    file: str
-    line: int
-    hash: str
-    model: str
-    content_hash: str | None
-    train_seed: int | None
-    value: float | None
-    command: str
-    train_command: str
 
 
 @dataclass(frozen=True)
@@ -191,7 +176,7 @@ class Entry:
     def row(self) -> tuple[str, ...]:
         """What all records of a row have in common: name, kind, settings, method and length of training."""
         model = self.record["model"]
-        config = json.dumps(model.get("config", {}), sort_keys=True)
+        config = json.dumps(model["config"], sort_keys=True) if model.get("config") else ""
         return (
             self.file,
             self.name,
@@ -206,6 +191,54 @@ class Entry:
         """Whether the model's training went on after it was scored."""
         steps, planned = self.train.get("steps"), self.train.get("planned_steps")
         return steps is not None and planned is not None and steps < planned
+
+
+class Origin(NamedTuple):
+    """Where a number comes from: the record, and the number it gives; None if it gives none."""
+
+    entry: Entry
+    value: float | None
+
+    @property
+    def file(self) -> str:
+        """The record's, in the boards folder where it is there."""
+        return self.entry.file
+
+    @property
+    def line(self) -> int:
+        """The record's, from 1."""
+        return self.entry.line
+
+    @property
+    def hash(self) -> str:
+        """The record's."""
+        return str(self.entry.record["hash"])
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return str(self.entry.record["model"]["name"])
+
+    @property
+    def content_hash(self) -> str | None:
+        """The model's, if it has one."""
+        found: str | None = self.entry.record["model"]["content_hash"]
+        return found
+
+    @property
+    def train_seed(self) -> int | None:
+        """The model's, if it is known."""
+        return self.entry.train.get("train_seed")
+
+    @property
+    def command(self) -> str:
+        """What scored the model; empty if that was done from Python."""
+        return str(self.entry.record["run"].get("command", ""))
+
+    @property
+    def train_command(self) -> str:
+        """What trained the model; empty if it is not known."""
+        return str(self.entry.train.get("command", ""))
 
 
 def read_entries(place: Path, more: Iterable[Path] = ()) -> list[Entry]:
@@ -223,8 +256,12 @@ def read_entries(place: Path, more: Iterable[Path] = ()) -> list[Entry]:
 
 def _entries(path: Path, place: Path) -> Iterator[Entry]:
     file = path.relative_to(place).as_posix() if path.is_relative_to(place) else str(path)
+    keys: dict[str, Any] = {}  # of many records one object: less to keep
     for line, record in records.numbered(path):
         del record["details"]
+        key = keys.setdefault(record["identity"], record["key"])
+        if key == record["key"]:
+            record["key"] = key
         yield Entry(record, file, line)
 
 
@@ -324,9 +361,13 @@ def _kind(kind: str, steps: int | None) -> Kind:
 def _columns(protocol: str, entries: Iterable[Entry]) -> list[Column]:
     """A column for each identity and value, in the protocol's order; those of old versions of a metric come last."""
     found: dict[str, Column] = {}
+    seen = set()
     for entry in entries:
-        key = entry.record["key"]
-        for value in entry.record["scores"]:
+        key, values = entry.record["key"], tuple(entry.record["scores"])
+        if (entry.record["identity"], values) in seen:
+            continue
+        seen.add((entry.record["identity"], values))
+        for value in values:
             metric = value.partition(".")[0]
             described = key["metrics"].get(metric)
             if described is None or f"{described['identity']}:{value}" in found:
@@ -379,9 +420,10 @@ def _told_apart(columns: Sequence[Column]) -> list[Column]:
 def _cell(column: Column, entries: Iterable[Entry]) -> Cell | None:
     """The number of a row: a mean over train seeds, of each seed the record of most eval seeds, the latest of those."""
     per_seed: dict[int | None, Entry] = {}
+    metric, identity, value = column.metric, column.identity, column.value
     for entry in entries:
-        described = entry.record["key"]["metrics"].get(column.metric)
-        if described is None or described["identity"] != column.identity or column.value not in entry.record["scores"]:
+        described = entry.record["key"]["metrics"].get(metric)
+        if described is None or described["identity"] != identity or value not in entry.record["scores"]:
             continue
         seed = entry.train.get("train_seed")
         before = per_seed.get(seed)
@@ -389,19 +431,16 @@ def _cell(column: Column, entries: Iterable[Entry]) -> Cell | None:
             per_seed[seed] = entry
     if not per_seed:
         return None
-    origins = tuple(
-        _origin(entry, column.value) for _, entry in sorted(per_seed.items(), key=lambda item: item[0] or 0)
-    )
+    chosen = [entry for _, entry in sorted(per_seed.items(), key=lambda item: item[0] or 0)]
+    scores = [entry.record["scores"][value] for entry in chosen]
+    origins = tuple(Origin(entry, score["value"]) for entry, score in zip(chosen, scores, strict=True))
     values = [origin.value for origin in origins if origin.value is not None]
-    lacking = [
-        entry.record["scores"][column.value]
-        for entry in per_seed.values()
-        if entry.record["scores"][column.value]["value"] is None
-    ]
-    if lacking:
-        reason = f"{lacking[0]['status']}: {lacking[0]['reason']}"
+    lacking = next((score for score in scores if score["value"] is None), None)
+    if lacking is not None:
+        reason = f"{lacking['status']}: {lacking['reason']}"
         return Cell(None, None, None, len(per_seed), None, False, reason, origins)
-    mean, std = fmean(values), _deviation(values)
+    mean = fmean(values)
+    std = _deviation(values, mean)
     return Cell(mean, _interval(mean, std, len(values)), std, len(values), None, False, "", origins)
 
 
@@ -410,26 +449,10 @@ def _eval_seeds(entry: Entry) -> Sequence[int]:
     return seeds
 
 
-def _origin(entry: Entry, value: str) -> Origin:
-    record = entry.record
-    return Origin(
-        entry.file,
-        entry.line,
-        record["hash"],
-        record["model"]["name"],
-        record["model"]["content_hash"],
-        entry.train.get("train_seed"),
-        record["scores"][value]["value"],
-        record["run"].get("command", ""),
-        entry.train.get("command", ""),
-    )
-
-
-def _deviation(values: Sequence[float]) -> float | None:
+def _deviation(values: Sequence[float], mean: float) -> float | None:
     """Standard deviation (ddof 1), in floating point: that of `statistics` is exact, and slow for many rows."""
     if len(values) < 2:
         return None
-    mean = fmean(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 

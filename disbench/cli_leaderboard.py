@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +15,9 @@ from disbench.errors import UsageError
 
 if TYPE_CHECKING:
     from disbench.board_tables import Table
-    from disbench.boards import Entry
+    from disbench.boards import Board, Entry
     from disbench.leaderboard import Choice
+    from disbench.published import PublishedNumber
 
 LEADERBOARD_EXAMPLES = """examples:
   disbench leaderboard
@@ -71,6 +74,19 @@ def add_leaderboard(parser: argparse.ArgumentParser, shared: argparse.ArgumentPa
     submit.set_defaults(run=_submit)
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the cyclic collector: the records are all kept to the end, and it takes most of the time to find so."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@uncollected()
 def _leaderboard(arguments: argparse.Namespace) -> int:
     from disbench.boards import folder, read_entries
 
@@ -153,7 +169,7 @@ def _rendered(tables: Sequence[Table], arguments: argparse.Namespace) -> str:
 
 def _tables(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace) -> list[Table]:
     from disbench import leaderboard
-    from disbench.boards import make_boards, read_entries
+    from disbench.boards import make_boards
     from disbench.leaderboard import published_numbers
     from disbench.published_tables import paper_table
 
@@ -161,18 +177,23 @@ def _tables(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace
     boards = make_boards(entries)
     if arguments.paper is not None:
         return [paper_table(numbers, arguments.paper, arguments.table, boards)]
-    choice = _choice(arguments)
-    choice.check(make_boards(entries or read_entries(place)), published_numbers(place))
-    return leaderboard.tables(boards, numbers, choice)
+    return leaderboard.tables(boards, numbers, _choice(arguments, place, boards, numbers))
 
 
-def _choice(arguments: argparse.Namespace) -> Choice:
-    from disbench.leaderboard import Choice
+def _choice(
+    arguments: argparse.Namespace, place: Path, boards: Sequence[Board], numbers: Sequence[PublishedNumber]
+) -> Choice:
+    """What was asked for; a name is refused if all that is measured and published has none like it."""
+    from disbench.boards import make_boards, read_entries
+    from disbench.leaderboard import Choice, published_numbers
 
     def names(text: str | None) -> frozenset[str] | None:
         return None if text is None else frozenset(filter(None, (name.strip() for name in text.split(","))))
 
-    return Choice(names(arguments.dataset), names(arguments.metric), names(arguments.family))
+    choice = Choice(names(arguments.dataset), names(arguments.metric), names(arguments.family))
+    if choice != Choice():
+        choice.check(boards or make_boards(read_entries(place)), numbers or published_numbers(place))
+    return choice
 
 
 def _page(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace) -> str:
@@ -183,8 +204,7 @@ def _page(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace) 
 
     numbers = [] if arguments.measured else published_numbers(place)
     boards = make_boards(entries)
-    choice = _choice(arguments)
-    choice.check(boards, numbers)
+    choice = _choice(arguments, place, boards, numbers)
     curves = [c for c in make_curves(entries) if choice.datasets is None or c.dataset in choice.datasets]
     return page(choice.boards(boards), curves, choice.numbers(numbers))
 

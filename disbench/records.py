@@ -19,10 +19,10 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from disbench.errors import DisbenchError, UsageError
 from disbench.files import exclusively
@@ -31,15 +31,24 @@ SCHEMA = "disbench.record/1"
 _HASH = ', "hash": "'
 _NONE = type(None)
 _LONGEST_NAME = 200
-_SHAPE: Mapping[str, tuple[type, ...]] = {
-    "identity": (str,), "key": (dict,), "key.protocol.name": (str,), "key.protocol.version": (int,),
-    "key.dataset.name": (str,), "key.dataset.content_hash": (str,), "key.metrics": (dict,), "key.reducer": (str, _NONE),
-    "model.name": (str,), "model.?kind": (str,), "model.?config": (dict,), "model.?method": (str,),
-    "model.content_hash": (str, _NONE), "model.train": (dict,), "model.train.?train_seed": (int, _NONE),
-    "model.train.?steps": (int, _NONE), "model.train.?planned_steps": (int, _NONE), "model.train.?command": (str,),
-    "model.input_range": (list, _NONE), "sample.eval_seeds": (list,), "scores": (dict,), "details": (dict,),
-    "run": (dict,), "run.?command": (str,), "run.?versions": (dict,), "run.?seconds": (dict,),
+_ABSENT = object()
+_NOTHING = type(_ABSENT)  # a part that need not be there
+_SHAPE: Mapping[str, Mapping[str, tuple[type, ...]]] = {  # by path: the types of what lies there
+    "": {"identity": (str,), "key": (dict,), "model": (dict,), "sample": (dict,), "scores": (dict,), "details": (dict,),
+         "run": (dict,)},
+    "key": {"protocol": (dict,), "dataset": (dict,), "metrics": (dict,), "reducer": (str, _NONE)},
+    "key.protocol": {"name": (str,), "version": (int,)},
+    "key.dataset": {"name": (str,), "content_hash": (str,)},
+    "model": {"name": (str,), "kind": (str, _NOTHING), "config": (dict, _NOTHING), "method": (str, _NOTHING),
+              "content_hash": (str, _NONE), "train": (dict,), "input_range": (list, _NONE)},
+    "model.train": {"train_seed": (int, _NONE, _NOTHING), "steps": (int, _NONE, _NOTHING),
+                    "planned_steps": (int, _NONE, _NOTHING), "command": (str, _NOTHING)},
+    "sample": {"eval_seeds": (list,)},
+    "run": {"command": (str, _NOTHING), "versions": (dict, _NOTHING), "seconds": (dict, _NOTHING)},
 }  # fmt: skip
+_PATHS = [(path.split(".") if path else [], path, expected) for path, expected in _SHAPE.items()]
+_METRIC: Mapping[str, tuple[type, ...]] = {"version": (int,), "settings": (dict,), "identity": (str,)}
+_SCORE: Mapping[str, tuple[type, ...]] = {"value": (int, float, _NONE), "status": (str,), "reason": (str,)}
 _PARTS = ("schema", "key", "identity", "model", "sample", "scores", "details", "run")
 
 
@@ -127,19 +136,22 @@ def from_line(line: str) -> dict[str, Any]:
 
 def is_sealed(line: str) -> bool:
     """Whether a line that `from_line` takes ends with a hash of its own."""
-    return _HASH in line[-len(_HASH) - 66 :]
+    return line[-len(_HASH) - 66 : -66] == _HASH and line.endswith('"}')
 
 
 def _parsed(line: str) -> Any:
     """What a line is as strict JSON; None if it is none."""
     try:
-        return json.loads(line, parse_constant=_refused)
+        return _DECODER.decode(line)
     except (ValueError, RecursionError):
         return None
 
 
-def _refused(constant: str) -> None:
+def _refused(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refused)
 
 
 def validate(record: Any, *, is_intact: bool = False) -> None:
@@ -155,37 +167,36 @@ def validate(record: Any, *, is_intact: bool = False) -> None:
         )
     if missing := [part for part in _PARTS if part not in record]:
         raise DisbenchError(f"the record lacks {', '.join(missing)}.")
-    for path, kinds in _SHAPE.items():
-        _check_kind(record, path, kinds)
+    for keys, path, expected in _PATHS:
+        found = record
+        for key in keys:
+            found = found[key]
+        _check_built(found, expected, path)
     if len(record["model"]["name"]) > _LONGEST_NAME:
         raise DisbenchError(f"the model's name has more than {_LONGEST_NAME} characters.")
     for metric, described in record["key"]["metrics"].items():
-        for part, kind in (("version", int), ("settings", dict), ("identity", str)):
-            _check_kind(described, part, (kind,), f"key.metrics[{metric!r}]")
+        _check_built(described, _METRIC, "key.metrics", metric)
     for value, score in record["scores"].items():
-        for part, kinds in (("value", (int, float, type(None))), ("status", (str,)), ("reason", (str,))):
-            _check_kind(score, part, kinds, f"scores[{value!r}]")
+        _check_built(score, _SCORE, "scores", value)
     if not is_intact and record["identity"] != identity(record["key"]):
         raise DisbenchError("the record's identity hash does not fit its key: it was edited.")
 
 
-def _check_kind(record: Any, path: str, kinds: tuple[type, ...], where: str = "the record") -> None:
-    """Check the type of what lies at a path of keys; one that begins the last key with `?` need not be there."""
-    *parents, last = path.split(".")
-    found = record
-    for key in parents:
-        found = found.get(key) if isinstance(found, dict) else None
-    name = last.lstrip("?")
-    if isinstance(found, dict) and name not in found and last[0] == "?":
-        return
-    if not isinstance(found, dict) or name not in found:
-        raise DisbenchError(f"{where} is not built as one: it has no {'.'.join([*parents, name])}.")
-    if not isinstance(found[name], kinds) or (isinstance(found[name], bool) and bool not in kinds):
-        expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
-        raise DisbenchError(
-            f"{where} is not built as one: {'.'.join([*parents, name])} is {type(found[name]).__name__}; expected "
-            f"{expected}."
-        )
+def _check_built(found: Any, expected: Mapping[str, tuple[type, ...]], *where: str) -> None:
+    """Check that what lies somewhere is a JSON object with what is expected in it, of the right types."""
+    if type(found) is not dict:
+        raise _not_built(where, found, (dict,))
+    for name, kinds in expected.items():
+        if type(found.get(name, _ABSENT)) not in kinds:
+            raise _not_built((*where, name), found.get(name, _ABSENT), kinds)
+
+
+def _not_built(where: Iterable[str], found: Any, kinds: Iterable[type]) -> DisbenchError:
+    path = ".".join(filter(None, where))
+    if found is _ABSENT:
+        return DisbenchError(f"the record is not built as one: it has no {path}.")
+    expected = " or ".join("null" if kind is _NONE else kind.__name__ for kind in kinds if kind is not _NOTHING)
+    return DisbenchError(f"the record is not built as one: {path} is {type(found).__name__}; expected {expected}.")
 
 
 class RecordFile:
@@ -279,7 +290,7 @@ def numbered(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             record = from_line(line)
         except DisbenchError as error:
-            if line.startswith('{"sch') and _is_cut_off(line):
+            if _is_cut_off(line):
                 continue
             raise DisbenchError(f"{path}, line {number}: {error}") from None
         yield number, record
@@ -287,12 +298,13 @@ def numbered(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def cut_off(path: str | Path) -> list[int]:
     """Lines of a file that are the beginning of a record, from 1, which readers pass over."""
-    whole = dict(numbered(path))
     lines = Path(path).read_text(encoding="utf-8").split("\n")
-    return [number for number, line in enumerate(lines, 1) if line and number not in whole]
+    return [number for number, line in enumerate(lines, 1) if not is_sealed(line) and _is_cut_off(line)]
 
 
 def _is_cut_off(line: str) -> bool:
+    if not line.startswith('{"sch'):
+        return False
     try:
         json.loads(line)
     except json.JSONDecodeError:

@@ -238,11 +238,11 @@ SHAPES: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     ("name", lambda r: r["model"].update(name=3), r"model\.name is int; expected str"),
     ("long name", lambda r: r["model"].update(name="n" * 300), "name has more than 200 characters"),
     ("kind", lambda r: r["model"].update(kind=["a"]), r"model\.kind is list; expected str"),
-    ("data set", lambda r: r["key"].pop("dataset"), r"it has no key\.dataset\.name"),
+    ("data set", lambda r: r["key"].pop("dataset"), r"it has no key\.dataset\."),
     ("value", lambda r: r["scores"]["mig"].update(value="0.5"), "value is str; expected int or float or null"),
     ("truth", lambda r: r["scores"]["mig"].update(value=True), "value is bool; expected int or float or null"),
     ("command", lambda r: r["run"].update(command=None), r"run\.command is NoneType; expected str"),
-    ("metric", lambda r: r["key"]["metrics"].update(mig=3), r"key\.metrics\['mig'\] is not built as one"),
+    ("metric", lambda r: r["key"]["metrics"].update(mig=3), r"key\.metrics\.mig is int; expected dict"),
 ]
 
 

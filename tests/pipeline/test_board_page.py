@@ -17,7 +17,19 @@ from scipy.stats import spearmanr
 
 from disbench.board_page import page
 from disbench.board_plots import correlations
-from disbench.boards import Board, Cell, Column, Curve, Origin, Row, folder, make_boards, make_curves, read_entries
+from disbench.boards import (
+    Board,
+    Cell,
+    Column,
+    Curve,
+    Entry,
+    Origin,
+    Row,
+    folder,
+    make_boards,
+    make_curves,
+    read_entries,
+)
 from disbench.published import Printed, PublishedNumber, Source, shipped
 
 from . import chromium
@@ -35,9 +47,16 @@ def make_column(value: str = "mig", direction: Any = "higher", **changes: Any) -
     return replace(column, **changes)
 
 
+def make_origin(file: str, line: int, value: float, model: str, scored: str, trained: str, **of: Any) -> Origin:
+    train = {"train_seed": of.get("train_seed", line), "command": trained}
+    described = {"name": model, "content_hash": None, "train": train}
+    record = {"hash": of.get("hash", f"{line:064x}"), "model": described, "run": {"command": scored}}
+    return Origin(Entry(record, file, line), value)
+
+
 def make_cell(numbers: list[float], file: str = "results/dots/a.jsonl", **changes: Any) -> Cell:
     origins = tuple(
-        Origin(file, line, f"{line:064x}", f"model-seed{line}", None, line, number, "disbench score", "disbench train")
+        make_origin(file, line, number, f"model-seed{line}", "disbench score", "disbench train")
         for line, number in enumerate(numbers, 1)
     )
     return replace(Cell(float(np.mean(numbers)), None, None, len(numbers), None, False, "", origins), **changes)
@@ -197,11 +216,12 @@ def test_what_is_said_stays_text(said: str) -> None:
 def hostile_page(said: str) -> str:
     """A page of boards, curves and numbers whose every text is the same."""
     column = make_column(said, header=said, metric=said, meaning=said)
-    origin = Origin(f"results/{said}/{said}.jsonl", 1, said, said, said, 0, 0.5, said, said)
+    said_by = {"value": 0.5, "model": said, "scored": said, "trained": said, "hash": said, "train_seed": 0}
+    origins = (make_origin(f"results/{said}/{said}.jsonl", 1, **said_by), make_origin(said, 2, **said_by))
     cells = {
-        column.key: Cell(0.5, (0.4, 0.6), 0.1, 3, 1, True, "", (origin, replace(origin, file=said, line=2))),
+        column.key: Cell(0.5, (0.4, 0.6), 0.1, 3, 1, True, "", origins),
     }
-    lacking = {column.key: Cell(None, None, None, 1, None, False, f"{said}: {said}", (replace(origin, file=said),))}
+    lacking = {column.key: Cell(None, None, None, 1, None, False, f"{said}: {said}", origins[1:])}
     rows = (
         Row(said, "trained", said, {said: said}, said, said, 10, cells),
         Row(said, "baseline", said, {said: said}, said, said, 10, lacking),
