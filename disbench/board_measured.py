@@ -17,12 +17,11 @@ from disbench.board_parts import (
     scrolling,
 )
 from disbench.board_plots import short
-from disbench.board_tables import shown_number
+from disbench.board_tables import MOST_ROWS, rows_left_out, shown_number
 from disbench.boards import Board, Cell, Column, Row
 from disbench.markup import Html, tag, text
 from disbench.scales import Scale
 
-MOST_ROWS = 500  # of a table
 MOST_ORIGINS = 20  # records named for a number
 
 
@@ -49,9 +48,7 @@ def measured_block(board: Board, at: str, described: dict[str, Any], data: PageD
         header_cell("seeds", "higher", "number", title="train seeds", class_="seeds"),
         *(metric_header(c.header, c.metric, c.direction, c.meaning) for c in board.columns),
     ]
-    notes = [f"Content of the data set: {board.dataset_hash[:HASH_SHOWN]}."]
-    if n_shown < len(board.rows):
-        notes.append(f"{n_shown:,} of {len(board.rows):,} rows; `disbench leaderboard --format csv` gives all of them.")
+    notes = [f"Content of the data set: {board.dataset_hash[:HASH_SHOWN]}.", *rows_left_out(n_shown, len(board.rows))]
     size = tag("small", count_of(len(trained), "trained row"))
     table = tag("table", tag("thead", tag("tr", *head)), *bodies, class_="board")
     return tag(

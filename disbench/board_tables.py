@@ -16,6 +16,7 @@ from disbench.errors import printable
 
 Format = Literal["text", "md", "latex", "csv", "json"]
 WIDTH = 120  # characters of a terminal that does not say how wide it is
+MOST_ROWS = 500  # of a table that is read, not worked on
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,10 @@ def _as_text(table: Table, width: int) -> str:
     from tabulate import tabulate
 
     headers = [printable(header) for header in table.headers]
-    rows = [[f"*{printable(c.text)}*" if c.is_best else printable(c.text) for c in row] for row in table.rows]
+    rows = [
+        [f"*{printable(c.text)}*" if c.is_best else printable(c.text) for c in row] for row in table.rows[:MOST_ROWS]
+    ]
+    notes = [*map(printable, table.notes), *rows_left_out(len(rows), len(table.rows))]
     align = ("left",) * table.n_labels + ("right",) * (len(headers) - table.n_labels)
     blocks = []
     for chosen in _blocks(headers, rows, table.n_labels, width):
@@ -140,9 +144,14 @@ def _as_text(table: Table, width: int) -> str:
         blocks.append(
             tabulate(part, [headers[k] for k in chosen], disable_numparse=True, colalign=[align[k] for k in chosen])
         )
-    return "\n\n".join(
-        [printable(table.title), *blocks, *(["\n".join(map(printable, table.notes))] if table.notes else [])]
-    )
+    return "\n\n".join([printable(table.title), *blocks, *(["\n".join(notes)] if notes else [])])
+
+
+def rows_left_out(n_shown: int, n_rows: int) -> list[str]:
+    """A note on rows that are not shown, if there are any."""
+    if n_shown == n_rows:
+        return []
+    return [f"{n_shown:,} of {n_rows:,} rows; `disbench leaderboard --format csv` gives all of them."]
 
 
 def _blocks(headers: Sequence[str], rows: Sequence[Sequence[str]], n_labels: int, width: int) -> list[list[int]]:

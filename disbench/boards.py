@@ -489,6 +489,6 @@ def _ranked(rows: Sequence[Row], columns: Iterable[Column]) -> list[Row]:
         best = max((sign * cell.mean for cell in at.values() if cell.mean is not None), default=None)
         for label, cell in at.items():
             is_best = ranks.get(label) == 1 if ranks else cell.mean is not None and sign * cell.mean == best
-            is_best = is_best and len(at) > 1
-            cells[label][column.key] = replace(cell, rank=ranks.get(label), is_best=is_best)
+            if label in ranks or is_best:
+                cells[label][column.key] = replace(cell, rank=ranks.get(label), is_best=is_best and len(at) > 1)
     return [replace(row, cells=cells[row.label]) for row in rows]

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from disbench import published, records, registry
+from disbench import checkpoint, published, records, registry
 from disbench.boards import folder
 from disbench.errors import DisbenchError, UsageError, did_you_mean
 
@@ -139,12 +139,16 @@ def of_dataset(name: str) -> list[Entry]:
 
 
 def of_method(name: str) -> list[Entry]:
-    """What is cited for a method, a kind of model or a paper, by its key.
+    """What is cited for a method, a kind of model, a paper (by its key or a name in papers), or a shipped model.
 
     Raises:
         UsageError: there is no such method, or nothing is known to cite for it.
     """
     known = (set(papers()) | set(CITED_FOR)) - set(published.OTHER_DATASETS)
+    if name in registry.checkpoints():
+        name = checkpoint.load(registry.checkpoints()[name].path).model
+    elif name not in known:
+        name = {number.method: number.method_key for number in published.shipped()}.get(name, name)
     if name in known:
         return [papers()[key] for key in CITED_FOR.get(name, (name,))]
     if name in registry.models():

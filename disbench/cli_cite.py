@@ -25,7 +25,7 @@ def add_cite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", metavar="A,B", help="metrics or their values; disbench list metrics")
     parser.add_argument("--dataset", metavar="A,B", help="data sets; disbench list datasets")
     parser.add_argument(
-        "--method", metavar="A,B", help="methods of the published numbers, kinds of models, or papers, by their keys"
+        "--method", metavar="A,B", help="methods of the published numbers, kinds of models, shipped models, or papers"
     )
     parser.add_argument("--paper", metavar="KEY", help="a paper, with what its tables are made of")
     parser.add_argument("--table", metavar="NAME", help="only this table of --paper")
@@ -34,10 +34,12 @@ def add_cite(parser: argparse.ArgumentParser) -> None:
 
 def _cite(arguments: argparse.Namespace) -> int:
     from disbench.citations import bibtex
+    from disbench.cli_leaderboard import warn_of_cut_off
 
     if arguments.table is not None and arguments.paper is None:
         raise UsageError("--table is a table of a paper: name the --paper, too.")
     subjects, unknown = _subjects(arguments)
+    warn_of_cut_off(arguments.records)
     text = bibtex(subjects)
     for what in unknown:
         print(f"disbench: nothing is known to cite for the {what}.", file=sys.stderr)

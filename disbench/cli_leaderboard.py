@@ -6,7 +6,7 @@ import argparse
 import gc
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,15 +121,21 @@ _NARROWING = ("dataset", "metric", "family", "measured", "published", "paper", "
 
 def _remark(arguments: argparse.Namespace, entries: Sequence[Entry]) -> None:
     """Say on stderr what of the user's own records is not shown."""
-    from disbench.records import cut_off
-
+    warn_of_cut_off(arguments.records)
     for path in arguments.records:
-        for line in cut_off(path):
-            print(f"disbench: {path}, line {line}: passed over, as it is the beginning of a record.", file=sys.stderr)
         on_the_way = sum(entry.is_on_the_way and entry.file == str(Path(path)) for entry in entries)
         if on_the_way and arguments.format != "html":
             said = f"{on_the_way} records are of models whose training went on: only a page (--format html) shows them"
             print(f"disbench: {path}: {said}, as curves.", file=sys.stderr)
+
+
+def warn_of_cut_off(paths: Iterable[str]) -> None:
+    """Say on stderr what of files of records is passed over."""
+    from disbench.records import cut_off
+
+    for path in paths:
+        for line in cut_off(path):
+            print(f"disbench: {path}, line {line}: passed over, as it is the beginning of a record.", file=sys.stderr)
 
 
 def _explained(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace) -> str:

@@ -44,7 +44,7 @@ def first_line(error: BaseException) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of an error message about an unknown `name`: the nearest known names, or all of them."""
-    names = sorted(set(known))
+    names = sorted(set(known), key=lambda known_name: (int(known_name) if known_name.isdecimal() else 0, known_name))
     by_lower = {known_name.lower(): known_name for known_name in names}
     near = [by_lower[n] for n in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)]
     if near:

@@ -279,7 +279,7 @@ def numbered(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
         DisbenchError: a whole line is not a valid record.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
@@ -298,7 +298,7 @@ def numbered(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def cut_off(path: str | Path) -> list[int]:
     """Lines of a file that are the beginning of a record, from 1, which readers pass over."""
-    lines = Path(path).read_text(encoding="utf-8").split("\n")
+    lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     return [number for number, line in enumerate(lines, 1) if not is_sealed(line) and _is_cut_off(line)]
 
 

@@ -75,13 +75,17 @@ def test_records_are_cited_with_what_they_used(capsys: pytest.CaptureFixture[str
     record = next(records.read(RECORDS / "factor_vae-cpu-minutes.jsonl"))
     path = tmp_path / "records.jsonl"
     other = {**record, "model": {**record["model"], "kind": "my_model", "train": {}}}
-    path.write_text("".join(records.to_line(each) + "\n" for each in (record, other)))
+    lines = "".join(records.to_line(each) + "\n" for each in (record, other))
+    path.write_text("\ufeff" + lines + lines[:100], encoding="utf-8")
     assert cite(str(path)) == 0
     out, err = capsys.readouterr()
     assert {"kim2018disentangling", "chen2018isolating", "eastwood2018framework"} <= set(keys(out)["metrics"])
     assert keys(out)["data sets"] == ["3dshapes18"]
     assert "% factor_vae: see kim2018disentangling" in out
-    assert err == "disbench: nothing is known to cite for the model my_model.\n"
+    assert err.splitlines() == [
+        f"disbench: {path}, line 3: passed over, as it is the beginning of a record.",
+        "disbench: nothing is known to cite for the model my_model.",
+    ]
 
 
 def test_all_that_has_a_name_can_be_cited() -> None:
@@ -93,6 +97,11 @@ def test_all_that_has_a_name_can_be_cited() -> None:
         assert citations.of_dataset(name)
     for name in registry.models():
         assert citations.of_method(name)
+
+
+def test_methods_go_by_the_names_of_papers_and_shipped_models() -> None:
+    for name, key in (("EncDiff", "encdiff"), ("encdiff-rooms3d", "encdiff"), ("beta_vae-rooms3d", "beta_vae")):
+        assert citations.of_method(name) == citations.of_method(key)
 
 
 def test_papers_are_called_alike_everywhere() -> None:
