@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from disbench.boards import N_FOR_INTERVAL, Board, Cell, Row
+from disbench.boards import N_FOR_INTERVAL, Board, Cell, Column, Row
 from disbench.errors import printable
 
 Format = Literal["text", "md", "latex", "csv", "json"]
@@ -48,11 +48,16 @@ class Table:
     data: tuple[Mapping[str, Any], ...] = ()
 
 
-def measured_table(board: Board) -> Table:
-    """A board of measured numbers: means over train seeds, ± their standard deviation, and ranks."""
+def measured_table(board: Board, most_rows: int | None = None) -> Table:
+    """A board of measured numbers: means over train seeds, ± their standard deviation, and ranks.
+
+    Args:
+        board: that is shown.
+        most_rows: to show; a note says how many are left out. None for all.
+    """
     headers = ("method", "seeds", *(column.header for column in board.columns))
     rows, data = [], []
-    for row in board.rows:
+    for row in board.rows[:most_rows]:
         seeds = sorted({cell.n_seeds for cell in row.cells.values()})
         label = row.label if row.kind in ("trained", "baseline") else f"{row.label} ({row.kind})"
         n_seeds = "" if row.kind != "trained" else "-".join(map(str, seeds))
@@ -61,13 +66,13 @@ def measured_table(board: Board) -> Table:
             cell = row.cells.get(column.key)
             shown.append(_measured(cell))
             if cell is not None:
-                data.append(_described(board, row, column.key, cell))
+                data.append(_described(board, row, column, cell))
         rows.append(tuple(shown))
     return Table(
         f"{board.dataset}, {board.protocol}: measured",
         headers,
         tuple(rows),
-        _notes(board),
+        (*_notes(board), *rows_left_out(len(rows), len(board.rows))),
         n_labels=2,
         data=tuple(data),
     )
@@ -99,8 +104,14 @@ def _notes(board: Board) -> tuple[str, ...]:
     return (*notes, *sorted(f"{reason}." for reason in reasons))
 
 
-def _described(board: Board, row: Row, key: str, cell: Cell) -> dict[str, Any]:
-    column = next(column for column in board.columns if column.key == key)
+def rows_left_out(n_shown: int, n_rows: int) -> list[str]:
+    """A note on rows that are not shown, if there are any."""
+    if n_shown == n_rows:
+        return []
+    return [f"{n_shown:,} of {n_rows:,} rows; `disbench leaderboard --format csv` gives all of them."]
+
+
+def _described(board: Board, row: Row, column: Column, cell: Cell) -> dict[str, Any]:
     low, high = cell.interval or (None, None)
     return {
         "dataset": board.dataset, "dataset_hash": board.dataset_hash, "protocol": board.protocol,
@@ -133,10 +144,7 @@ def _as_text(table: Table, width: int) -> str:
     from tabulate import tabulate
 
     headers = [printable(header) for header in table.headers]
-    rows = [
-        [f"*{printable(c.text)}*" if c.is_best else printable(c.text) for c in row] for row in table.rows[:MOST_ROWS]
-    ]
-    notes = [*map(printable, table.notes), *rows_left_out(len(rows), len(table.rows))]
+    rows = [[f"*{printable(c.text)}*" if c.is_best else printable(c.text) for c in row] for row in table.rows]
     align = ("left",) * table.n_labels + ("right",) * (len(headers) - table.n_labels)
     blocks = []
     for chosen in _blocks(headers, rows, table.n_labels, width):
@@ -144,14 +152,9 @@ def _as_text(table: Table, width: int) -> str:
         blocks.append(
             tabulate(part, [headers[k] for k in chosen], disable_numparse=True, colalign=[align[k] for k in chosen])
         )
-    return "\n\n".join([printable(table.title), *blocks, *(["\n".join(notes)] if notes else [])])
-
-
-def rows_left_out(n_shown: int, n_rows: int) -> list[str]:
-    """A note on rows that are not shown, if there are any."""
-    if n_shown == n_rows:
-        return []
-    return [f"{n_shown:,} of {n_rows:,} rows; `disbench leaderboard --format csv` gives all of them."]
+    return "\n\n".join(
+        [printable(table.title), *blocks, *(["\n".join(map(printable, table.notes))] if table.notes else [])]
+    )
 
 
 def _blocks(headers: Sequence[str], rows: Sequence[Sequence[str]], n_labels: int, width: int) -> list[list[int]]:

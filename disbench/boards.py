@@ -71,8 +71,7 @@ class Column:
         return f"{self.identity}:{self.value}"
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """A row's number in a column.
 
     Args:
@@ -118,7 +117,7 @@ class Row:
     method: str
     family: str
     steps: int | None
-    cells: Mapping[str, Cell] = field(default_factory=dict)
+    cells: dict[str, Cell] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -317,12 +316,15 @@ def _points(column: Column, entries: Iterable[Entry]) -> tuple[tuple[int, float]
 
 def _board(dataset: str, dataset_hash: str, protocol: str, entries: Sequence[Entry]) -> Board:
     columns = _columns(protocol, entries)
-    rows = []
-    for label, members in _rows_of(entries).items():
-        cells = {column.key: cell for column in columns if (cell := _cell(column, members)) is not None}
-        rows.append(_row(label, members, cells))
-    rows.sort(key=lambda row: (("trained", "baseline", "floor", "ceiling").index(row.kind), row.family, row.label))
-    return Board(dataset, dataset_hash, protocol, tuple(columns), tuple(_ranked(rows, columns)))
+    rows = {label: (_row(label, members), members) for label, members in _rows_of(entries).items()}
+    for column in columns:
+        cells = {label: cell for label, (_, of) in rows.items() if (cell := _cell(column, of)) is not None}
+        trained = {label: cell for label, cell in cells.items() if rows[label][0].kind == "trained"}
+        for label, cell in (cells | _ranked(trained, column.direction)).items():
+            rows[label][0].cells[column.key] = cell
+    kinds = ("trained", "baseline", "floor", "ceiling")
+    ordered = sorted((row for row, _ in rows.values()), key=lambda row: (kinds.index(row.kind), row.family, row.label))
+    return Board(dataset, dataset_hash, protocol, tuple(columns), tuple(ordered))
 
 
 def _rows_of(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
@@ -342,12 +344,13 @@ def _rows_of(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     return labelled
 
 
-def _row(label: str, entries: Sequence[Entry], cells: Mapping[str, Cell]) -> Row:
+def _row(label: str, entries: Sequence[Entry]) -> Row:
+    """A row without its cells."""
     model = entries[-1].record["model"]
     kind, steps = model.get("kind", ""), entries[-1].train.get("steps")
     entry = registry.models().get(kind)
     family = "baseline" if kind in BASELINES else entry.family if entry is not None else "other"
-    return Row(label, _kind(kind, steps), kind, model.get("config", {}), model.get("method", ""), family, steps, cells)
+    return Row(label, _kind(kind, steps), kind, model.get("config", {}), model.get("method", ""), family, steps)
 
 
 def _kind(kind: str, steps: int | None) -> Kind:
@@ -471,24 +474,22 @@ def _quantile(degrees_of_freedom: int) -> float:
     return float(stdtrit(degrees_of_freedom, 0.975))
 
 
-def _ranked(rows: Sequence[Row], columns: Iterable[Column]) -> list[Row]:
-    """The rows with ranks, and the best marked."""
-    cells = {row.label: dict(row.cells) for row in rows}
-    for column in columns:
-        if not column.direction:
-            continue
-        sign = 1 if column.direction == "higher" else -1
-        at = {row.label: row.cells[column.key] for row in rows if row.kind == "trained" and column.key in row.cells}
-        ends = {
-            label: sorted((sign * cell.interval[0], sign * cell.interval[1]))
-            for label, cell in at.items()
-            if cell.interval is not None
-        }
-        lows = sorted(low for low, _ in ends.values())
-        ranks = {label: 1 + len(lows) - bisect_right(lows, high) for label, (_, high) in ends.items()}
-        best = max((sign * cell.mean for cell in at.values() if cell.mean is not None), default=None)
-        for label, cell in at.items():
-            is_best = ranks.get(label) == 1 if ranks else cell.mean is not None and sign * cell.mean == best
-            if label in ranks or is_best:
-                cells[label][column.key] = replace(cell, rank=ranks.get(label), is_best=is_best and len(at) > 1)
-    return [replace(row, cells=cells[row.label]) for row in rows]
+def _ranked(cells: Mapping[str, Cell], direction: str) -> dict[str, Cell]:
+    """Of the trained rows' cells in a column, by label, those that have a rank, or are the best."""
+    if not direction:
+        return {}
+    sign = 1 if direction == "higher" else -1
+    ends = {
+        label: sorted((sign * cell.interval[0], sign * cell.interval[1]))
+        for label, cell in cells.items()
+        if cell.interval is not None
+    }
+    lows = sorted(low for low, _ in ends.values())
+    ranks = {label: 1 + len(lows) - bisect_right(lows, high) for label, (_, high) in ends.items()}
+    best = max((sign * cell.mean for cell in cells.values() if cell.mean is not None), default=None)
+    marked = {}
+    for label, cell in cells.items():
+        is_best = ranks.get(label) == 1 if ranks else cell.mean is not None and sign * cell.mean == best
+        if label in ranks or is_best:
+            marked[label] = cell._replace(rank=ranks.get(label), is_best=is_best and len(cells) > 1)
+    return marked

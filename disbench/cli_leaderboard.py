@@ -175,6 +175,7 @@ def _rendered(tables: Sequence[Table], arguments: argparse.Namespace) -> str:
 
 def _tables(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace) -> list[Table]:
     from disbench import leaderboard
+    from disbench.board_tables import MOST_ROWS
     from disbench.boards import make_boards
     from disbench.leaderboard import published_numbers
     from disbench.published_tables import paper_table
@@ -183,7 +184,8 @@ def _tables(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace
     boards = make_boards(entries)
     if arguments.paper is not None:
         return [paper_table(numbers, arguments.paper, arguments.table, boards)]
-    return leaderboard.tables(boards, numbers, _choice(arguments, place, boards, numbers))
+    most_rows = MOST_ROWS if arguments.format == "text" else None
+    return leaderboard.tables(boards, numbers, _choice(arguments, place, boards, numbers), most_rows)
 
 
 def _choice(

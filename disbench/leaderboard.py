@@ -85,11 +85,24 @@ def _names(number: PublishedNumber) -> set[str]:
     return {dataset_of(number), *([reported] if number.dataset is None and reported is not None else [])}
 
 
-def tables(boards: Sequence[Board], numbers: Sequence[PublishedNumber], choice: Choice | None = None) -> list[Table]:
-    """Tables of what was measured, then of what is published: main results, as far as they are of a data set."""
+def tables(
+    boards: Sequence[Board],
+    numbers: Sequence[PublishedNumber],
+    choice: Choice | None = None,
+    most_rows: int | None = None,
+) -> list[Table]:
+    """Tables of what was measured, then of what is published: main results, as far as they are of a data set.
+
+    Args:
+        boards: of what was measured.
+        numbers: that are published.
+        choice: of what is shown; None for everything.
+        most_rows: of a measured table; None for all.
+    """
     choice = choice or Choice()
     chosen = [n for n in choice.numbers(numbers) if n.is_main and n.dataset_as_reported is not None]
-    return [*map(measured_table, choice.boards(boards)), *published_tables(chosen)]
+    measured = [measured_table(board, most_rows) for board in choice.boards(boards)]
+    return [*measured, *published_tables(chosen)]
 
 
 def published_numbers(place: Path) -> list[PublishedNumber]:

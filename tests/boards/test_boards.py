@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from disbench import DisbenchError, UsageError, board_check, boards, records
-from disbench.boards import Board, Cell, Column, Row, make_boards, make_curves, read_entries
+from disbench.boards import Board, Cell, make_boards, make_curves, read_entries
 
 SETTINGS = {"num_train": 10_000, "bins": 20}
 
@@ -90,14 +90,16 @@ def test_ranks_need_three_seeds_and_overlapping_intervals_tie(put: Callable[...,
 
 
 def test_of_a_metric_where_less_is_better_the_least_is_best() -> None:
-    column = Column("fid", "i", "fid", 1, {}, None, "fid", "lower", 0, float("inf"), "")
-    cell = {"std": 1.0, "n_seeds": 3, "rank": None, "is_best": False, "reason": "", "origins": ()}
-    rows = [
-        Row(label, "trained", "", {}, "", "", None, {column.key: Cell(mean, (mean - 1, mean + 1), **cell)})  # type: ignore[arg-type]
-        for label, mean in (("high", 30.0), ("low", 10.0))
-    ]
-    ranked = {row.label: row.cells[column.key].rank for row in boards._ranked(rows, [column])}
-    assert ranked == {"high": 2, "low": 1}
+    cells = {
+        label: Cell(mean, (mean - 1, mean + 1), 1.0, 3, None, False, "", ())
+        for label, mean in {"high": 30.0, "low": 10.0}.items()
+    }
+    ranked = boards._ranked(cells, "lower")
+    assert {label: (cell.rank, cell.is_best) for label, cell in ranked.items()} == {
+        "high": (2, False),
+        "low": (1, True),
+    }
+    assert boards._ranked(cells, "") == {}
 
 
 def test_without_ranks_the_best_trained_row_is_marked(put: Callable[..., Path]) -> None:

@@ -59,7 +59,7 @@ def make_cell(numbers: list[float], file: str = "results/dots/a.jsonl", **change
         make_origin(file, line, number, f"model-seed{line}", "disbench score", "disbench train")
         for line, number in enumerate(numbers, 1)
     )
-    return replace(Cell(float(np.mean(numbers)), None, None, len(numbers), None, False, "", origins), **changes)
+    return Cell(float(np.mean(numbers)), None, None, len(numbers), None, False, "", origins)._replace(**changes)
 
 
 def make_board(rows: dict[str, list[float]], dataset: str = "dots") -> Board:
