@@ -62,6 +62,8 @@ def misplaced(place: Path) -> list[str]:
                 found.append(f"{at} is the beginning of a record; delete it.")
                 continue
             record = whole[number]
+            if record["identity"] != records.identity(record["key"]):
+                found.append(f"{at}: its identity does not fit its key; score the model again.")
             if not records.is_sealed(line):
                 found.append(f"{at} has no hash: score the model again, or submit it.")
             if (name := record["key"]["dataset"]["name"]) != path.parent.name:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
@@ -151,7 +152,12 @@ def _refused(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refused)
+def _finite(number: str) -> float:
+    found = float(number)
+    return found if math.isfinite(found) else _refused(number)
+
+
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_refused)
 
 
 def validate(record: Any, *, is_intact: bool = False) -> None:

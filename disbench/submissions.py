@@ -110,6 +110,7 @@ def _file_of(record: Mapping[str, Any]) -> str:
 
 
 def _check(record: Mapping[str, Any], entries: list[Entry], data_dir: str | Path | None) -> None:
+    records.validate(record)
     key = record["key"]
     name = key["protocol"]["name"]
     if name not in PROTOCOLS:

@@ -259,7 +259,8 @@ def test_a_record_of_another_shape_is_named_and_refused(
 
 
 @pytest.mark.parametrize(
-    "line", ["[" * 100_000, '{"schema": ' + "9" * 5_000 + "}", '{"schema": NaN}', "3", "null", "[]"]
+    "line",
+    ["[" * 100_000, '{"schema": ' + "9" * 5_000 + "}", '{"schema": NaN}', '{"schema": 1e999}', "3", "null", "[]"],
 )
 def test_json_that_is_no_record_is_refused(line: str, put: Callable[..., Path]) -> None:
     place = put("row", [])

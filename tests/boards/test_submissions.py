@@ -10,6 +10,7 @@ import pytest
 from torch import Tensor
 
 from disbench import DisbenchError, UsageError, evaluate, records
+from disbench.board_check import misplaced
 from disbench.submissions import submit
 
 MAGIC = {"value": 1, "status": "ok", "reason": ""}
@@ -103,6 +104,22 @@ def test_what_a_board_cannot_take_is_refused(
     with pytest.raises(DisbenchError, match=rf"submitted\.jsonl, line 1: .*{message}"):
         submit(file_of(record, tmp_path), boards)
     assert not list((boards / "results").iterdir())
+
+
+def test_an_identity_that_does_not_fit_is_found_out(
+    submission: tuple[dict[str, Any], Path], boards: Path, tmp_path: Path
+) -> None:
+    record = copy_of(submission) | {"identity": "0" * 64}
+    path = tmp_path / "submitted.jsonl"
+    path.write_text(records.to_line(record) + "\n")
+    with pytest.raises(DisbenchError, match="identity hash does not fit its key"):
+        submit(path, boards)
+    kept = boards / "results" / "xysquares" / "encode.jsonl"
+    kept.parent.mkdir()
+    path.rename(kept)
+    assert misplaced(boards) == [
+        "results/xysquares/encode.jsonl, line 1: its identity does not fit its key; score the model again."
+    ]
 
 
 def test_of_two_records_none_is_added_if_one_is_wrong(
