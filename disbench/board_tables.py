@@ -148,7 +148,7 @@ def _as_text(table: Table, width: int) -> str:
     align = ("left",) * table.n_labels + ("right",) * (len(headers) - table.n_labels)
     blocks = []
     for chosen in _blocks(headers, rows, table.n_labels, width):
-        part = [[row[k] for k in chosen] for row in rows]
+        part = [[row[k] for k in chosen] for row in rows if any(row[k] for k in chosen[table.n_labels :])]
         blocks.append(
             tabulate(part, [headers[k] for k in chosen], disable_numparse=True, colalign=[align[k] for k in chosen])
         )

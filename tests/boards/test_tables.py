@@ -49,6 +49,12 @@ def test_wide_tables_are_cut_into_blocks() -> None:
     assert all(f"column{k}" in text for k in range(6))
 
 
+def test_a_block_has_the_rows_that_have_numbers_in_it() -> None:
+    rows = ((Shown("early"), Shown("0.123"), Shown("")), (Shown("late"), Shown(""), Shown("0.456")))
+    text = render([Table("t", ("method", "a_long_name", "another_name"), rows)], "text", 24)
+    assert (text.count("method"), text.count("early"), text.count("late")) == (2, 1, 1)
+
+
 def test_long_tables_are_cut(put: Callable[..., Path]) -> None:
     (board,) = make_boards(read_entries(put("many", [record(f"model{k}", k / 7, seed=None) for k in range(7)])))
     assert len(measured_table(board).rows) == 7
