@@ -15,7 +15,7 @@ from typing import Any
 
 from disbench.board_measured import measured_block
 from disbench.board_parts import HASH_SHOWN, RESULTS, PageData, chip, clean, count_of
-from disbench.board_plots import heat_map, panels
+from disbench.board_plots import heat_maps, panels
 from disbench.board_published import papers, published_blocks, unclear_blocks
 from disbench.boards import N_FOR_INTERVAL, Board, Curve
 from disbench.markup import Html, tag
@@ -215,6 +215,10 @@ def _section(
 
 
 def _plots(at: int, boards: Sequence[Board], described: Mapping[str, Any]) -> Html:
+    is_trained = any(row.kind == "trained" for board in boards for row in board.rows)
+    if not is_trained and not described["published"]:
+        said = "There are no plots yet: no trained model was scored on this data set."
+        return tag("p", said, data_source="measured", class_="quiet of-measured")
     scatter = tag(
         "figure",
         tag("figcaption", tag("strong", "Score against score. "), tag("span", class_="said")),
@@ -223,7 +227,7 @@ def _plots(at: int, boards: Sequence[Board], described: Mapping[str, Any]) -> Ht
         class_="scatter",
         data_section=str(at),
     )
-    maps = [tag("div", heat_map(board), data_source="measured", class_="of-measured") for board in boards]
+    maps = [tag("div", each, data_source="measured", class_="of-measured") for each in heat_maps(boards) if is_trained]
     said = "" if described["panels"] else "No model of this data set was scored along its training."
     over_steps = tag(
         "figure",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 N_FOR_CORRELATION = 5  # models
 N_COLOURS = 5  # on each side of no correlation, as the style sheet has them
 BESIDE_OURS = "shapes3d"  # whose published curve stands beside the curves of other data sets
+_AGREE = "Which metrics agree? "
 _STEP = re.compile(r"learning curve: step (\d+)")
 
 
@@ -97,13 +98,16 @@ def _centred_ranks(values: np.ndarray) -> np.ndarray:
     return (last - (counts - 1) / 2)[inverse] - (len(values) + 1) / 2
 
 
-def heat_map(board: Board) -> Html:
-    """The rank correlations of a board as a figure, or a figure that says why there are none."""
-    found = correlations(board)
-    title = tag("strong", "Which metrics agree? ")
-    if found is None:
-        said = f"Rank correlations need {N_FOR_CORRELATION} trained models with numbers of one metric; there are fewer."
-        return tag("figure", tag("figcaption", title, said), class_="correlation none")
+def heat_maps(boards: Iterable[Board]) -> list[Html]:
+    """The rank correlations of boards that have some as figures; of none, a figure that says why."""
+    found = [(board, its) for board in boards if (its := correlations(board)) is not None]
+    if found:
+        return [_heat_map(board, its) for board, its in found]
+    said = f"Rank correlations need {N_FOR_CORRELATION} trained models with numbers of one metric; there are fewer."
+    return [tag("figure", tag("figcaption", tag("strong", _AGREE), said), class_="correlation none")]
+
+
+def _heat_map(board: Board, found: Correlations) -> Html:
     low, high = found.n_models
     over = f"{low}" if low == high else f"{low} to {high}"
     said = (
@@ -117,7 +121,7 @@ def heat_map(board: Board) -> Html:
     ]
     table = tag("table", tag("thead", head), tag("tbody", *body), class_="heat")
     box = tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="rank correlations")
-    return tag("figure", tag("figcaption", title, said), box, class_="correlation")
+    return tag("figure", tag("figcaption", tag("strong", _AGREE), said), box, class_="correlation")
 
 
 def _square(value: float | None) -> Html:

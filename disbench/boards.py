@@ -265,14 +265,17 @@ def _entries(path: Path, place: Path) -> Iterator[Entry]:
 
 
 def make_boards(entries: Iterable[Entry]) -> list[Board]:
-    """A board for each data set, content of it, and protocol; those with the most trained models come first."""
+    """A board for each data set, content of it, and protocol; those with the most trained models come first.
+
+    A value that is not applicable in any record has no column.
+    """
     groups: dict[tuple[str, str, str], list[Entry]] = {}
     for entry in entries:
         key = entry.record["key"]
         at = (key["dataset"]["name"], key["dataset"]["content_hash"], key["protocol"]["name"])
         if not entry.is_on_the_way:
             groups.setdefault(at, []).append(entry)
-    boards = [_board(*at, groups[at]) for at in sorted(groups)]
+    boards = [board for at in sorted(groups) if (board := _board(*at, groups[at])).columns]
     n_trained = {board.key: sum(row.kind == "trained" for row in board.rows) for board in boards}
     in_all: Counter[str] = Counter()
     for board in boards:
@@ -317,8 +320,11 @@ def _points(column: Column, entries: Iterable[Entry]) -> tuple[tuple[int, float]
 def _board(dataset: str, dataset_hash: str, protocol: str, entries: Sequence[Entry]) -> Board:
     columns = _columns(protocol, entries)
     rows = {label: (_row(label, members), members) for label, members in _rows_of(entries).items()}
-    for column in columns:
+    for column in list(columns):
         cells = {label: cell for label, (_, of) in rows.items() if (cell := _cell(column, of)) is not None}
+        if all(cell.reason.startswith("not applicable:") for cell in cells.values()):  # to the data set
+            columns.remove(column)
+            continue
         trained = {label: cell for label, cell in cells.items() if rows[label][0].kind == "trained"}
         for label, cell in (cells | _ranked(trained, column.direction)).items():
             rows[label][0].cells[column.key] = cell

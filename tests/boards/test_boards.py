@@ -102,6 +102,15 @@ def test_of_a_metric_where_less_is_better_the_least_is_best() -> None:
     assert boards._ranked(cells, "") == {}
 
 
+def test_what_is_not_applicable_anywhere_has_no_column(put: Callable[..., Path]) -> None:
+    lacking = record("a", None)
+    lacking["scores"]["mig"]["status"] = "not applicable"
+    assert make_boards(read_entries(put("lacking", [lacking]))) == []
+    board = only(put("there", [record("b", 0.5)]))
+    assert [column.value for column in board.columns] == ["mig"]
+    assert [row.cells[board.columns[0].key].mean for row in board.rows] == [None, 0.5]
+
+
 def test_without_ranks_the_best_trained_row_is_marked(put: Callable[..., Path]) -> None:
     put("one", seeds("a", [0.3]))
     put("two", seeds("b", [0.4]))
