@@ -71,8 +71,11 @@ def _bodies(board: Board, shown: Mapping[str, Sequence[Row]], at: str, records_a
     for kind, members in shown.items():
         lines = []
         for row in members:
+            is_edge = row.kind in ("floor", "ceiling")  # which the bars of others show
             cells = [
-                _cell(row.cells.get(column.key), f"{at} {place} {k}", scales[k], edges[k], records_at)
+                _cell(
+                    row.cells.get(column.key), f"{at} {place} {k}", scales[k], None if is_edge else edges[k], records_at
+                )
                 for k, column in enumerate(board.columns)
             ]
             lines.append(_row(row, cells))
@@ -93,8 +96,8 @@ def _row(row: Row, cells: Iterable[str]) -> Html:
     return Html(f'<tr class="{row.kind}" data-family="{text(row.family)}">{label}{seeds}{"".join(cells)}</tr>')
 
 
-def _cell(cell: Cell | None, at: str, scale: Scale, edges: str, records_at: str) -> str:
-    """A cell of a measured table; put together by hand, as there may be very many."""
+def _cell(cell: Cell | None, at: str, scale: Scale, edges: str | None, records_at: str) -> str:
+    """A cell of a measured table, without a bar if there are no edges; put together by hand, as there may be many."""
     if cell is None:
         return "<td></td>"
     link = link_to(cell.origins[0].file, records_at) if cell.origins else None
@@ -108,9 +111,10 @@ def _cell(cell: Cell | None, at: str, scale: Scale, edges: str, records_at: str)
     std = f' <span class="spread">± {shown_number(cell.std)}</span>' if cell.std is not None else ""
     rank = f'<span class="rank" title="rank {cell.rank}">#{cell.rank}</span>' if cell.rank is not None else ""
     best = ' class="best"' if cell.is_best else ""
+    bar = _bar(cell.mean, cell.interval, scale, edges) if edges is not None else ""
     return (
         f'<td{best} data-v="{short(cell.mean)!r}"><div class="line">{star}{opening} class="number" data-at="{at}">'
-        f"{shown_number(cell.mean)}{closing}{std}{rank}</div>{_bar(cell.mean, cell.interval, scale, edges)}</td>"
+        f"{shown_number(cell.mean)}{closing}{std}{rank}</div>{bar}</td>"
     )
 
 

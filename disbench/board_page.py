@@ -40,23 +40,13 @@ def page(
         records_at: where the folder `results` is, seen from the page; ends with a slash.
     """
     data = PageData()
-    measured = list(dict.fromkeys(board.dataset for board in boards))
-    others = sorted({number.dataset for number in published if number.dataset is not None} - set(measured))
+    names = _in_order(boards, published)
     sections = [
-        _section(
-            name,
-            [board for board in boards if board.dataset == name],
-            curves,
-            published,
-            data,
-            records_at,
-        )
-        for name in [*measured, *others]
+        _unclear_section([number for number in published if number.dataset is None], data)
+        if name == _NOT_CERTAIN
+        else _section(name, [board for board in boards if board.dataset == name], curves, published, data, records_at)
+        for name in names
     ]
-    unclear = [number for number in published if number.dataset is None]
-    if unclear:
-        sections.append(_unclear_section(unclear, data))
-    names = [*measured, *others, *([_NOT_CERTAIN] if unclear else [])]
     ids = dict(zip(names, map(_anchor, names), strict=True))
     main = tag("main", *sections, papers(published))
     body = tag(
@@ -71,6 +61,16 @@ def page(
         Html(f"<script>{_own('board.js')}</script>"),
     )
     return "<!DOCTYPE html>\n" + tag("html", _head(), body, lang="en") + "\n"
+
+
+def _in_order(boards: Sequence[Board], published: Sequence[PublishedNumber]) -> list[str]:
+    """The data sets: those with trained models first, then those with published numbers alone, then the others."""
+    measured = list(dict.fromkeys(board.dataset for board in boards))
+    trained = {board.dataset for board in boards if any(row.kind == "trained" for row in board.rows)}
+    numbered = sorted({number.dataset for number in published if number.dataset is not None})
+    unclear = [_NOT_CERTAIN] if any(number.dataset is None for number in published) else []
+    first = [name for name in measured if name in trained]
+    return list(dict.fromkeys([*first, *numbered, *unclear, *measured]))
 
 
 def _head() -> Html:
