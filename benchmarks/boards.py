@@ -23,8 +23,9 @@ from benchmarks.tables import ROOT, replace_table
 from disbench import records, registry
 from disbench.board_page import page
 from disbench.board_tables import MOST_ROWS, measured_table, render
-from disbench.boards import make_boards, read_entries
+from disbench.boards import make_boards
 from disbench.cli_leaderboard import uncollected
+from disbench.entries import read_entries
 
 T = TypeVar("T")
 VALUES = ("mig", "sap", "factor_vae")

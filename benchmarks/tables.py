@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 from disbench import boards, published, registry
 from disbench.board_tables import measured_table, render
+from disbench.entries import folder, read_entries
 from disbench.leaderboard import Choice
 from disbench.protocols import PROTOCOLS
 from disbench.settings import override
@@ -130,7 +131,7 @@ def encdiff_presets() -> str:
 
 def board_table() -> str:
     """The board of rooms3d under the 2019 study's settings: the values that papers print."""
-    entries = boards.read_entries(boards.folder())
+    entries = read_entries(folder())
     choice = Choice(frozenset(["rooms3d"]), frozenset(["factor_vae", "dci.disentanglement", "mig", "sap", "beta_vae"]))
     chosen = [board for board in choice.boards(boards.make_boards(entries)) if board.protocol == "locatello2019"]
     newest = [replace(board, columns=tuple(c for c in board.columns if c.header == c.value)) for board in chosen]
@@ -140,7 +141,7 @@ def board_table() -> str:
 def curve_table() -> str:
     """EncDiff scored along its training on rooms3d, and the published replication on 3D Shapes."""
     rows = []
-    for curve in boards.make_curves(boards.read_entries(boards.folder())):
+    for curve in boards.make_curves(read_entries(folder())):
         if curve.label.startswith("encdiff") and curve.protocol == "quick":
             scores = [dict(curve.points[value]) for value in CURVE]
             batch = registry.models()["encdiff"].presets["cpu-hour"]["batch_size"]

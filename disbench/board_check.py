@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from disbench import records
-from disbench.boards import Entry
+from disbench.entries import Entry
 
 TOLERANCE = 1e-3  # by which two runs of one evaluation may differ: of the larger number where that is above 1
 
@@ -27,7 +27,7 @@ def contradictions(entries: Iterable[Entry]) -> list[str]:
                 continue
             at = (described["identity"], value, content, str(model["input_range"]), seeds)
             before = scored.setdefault(at, (entry, score["value"]))
-            if not _agree(before[1], score["value"]):
+            if not agree(before[1], score["value"]):
                 found.append(
                     f"{_at(before[0])} and {_at(entry)} disagree on {value} of {model['name']}: {before[1]} and "
                     f"{score['value']}."
@@ -38,7 +38,8 @@ def contradictions(entries: Iterable[Entry]) -> list[str]:
     return found
 
 
-def _agree(one: float | None, other: float | None) -> bool:
+def agree(one: float | None, other: float | None) -> bool:
+    """Whether two numbers may be those of one evaluation, run twice; None where there is no number."""
     if one is None or other is None:
         return one is other
     return abs(one - other) <= TOLERANCE * max(1.0, abs(one), abs(other))

@@ -19,9 +19,9 @@ from disbench.board_plots import heat_maps, panels
 from disbench.board_published import papers, published_blocks, unclear_blocks
 from disbench.boards import N_FOR_INTERVAL, Board, Curve
 from disbench.markup import Html, tag
-from disbench.published import PublishedNumber
+from disbench.published_numbers import PublishedNumber
 
-_NOT_CERTAIN = "not-certain"
+_NOT_CERTAIN = "not-certain"  # what stands for no data set in filters and links
 
 
 def page(
@@ -36,14 +36,14 @@ def page(
     Args:
         boards: measured, as `disbench.boards.make_boards` gives them.
         curves: scores over training steps, as `disbench.boards.make_curves` gives them.
-        published: numbers, as `disbench.published.read` gives them.
+        published: numbers, as `disbench.published.of_boards` gives them.
         records_at: where the folder `results` is, seen from the page; ends with a slash.
     """
     data = PageData()
     names = _in_order(boards, published)
     sections = [
         _unclear_section([number for number in published if number.dataset is None], data)
-        if name == _NOT_CERTAIN
+        if name is None
         else _section(name, [board for board in boards if board.dataset == name], curves, published, data, records_at)
         for name in names
     ]
@@ -63,12 +63,12 @@ def page(
     return "<!DOCTYPE html>\n" + tag("html", _head(), body, lang="en") + "\n"
 
 
-def _in_order(boards: Sequence[Board], published: Sequence[PublishedNumber]) -> list[str]:
-    """The data sets: those with trained models first, then those with published numbers alone, then the others."""
+def _in_order(boards: Sequence[Board], published: Sequence[PublishedNumber]) -> list[str | None]:
+    """Data sets: with trained models first, with published numbers, None for numbers of none, the others."""
     measured = list(dict.fromkeys(board.dataset for board in boards))
     trained = {board.dataset for board in boards if any(row.kind == "trained" for row in board.rows)}
     numbered = sorted({number.dataset for number in published if number.dataset is not None})
-    unclear = [_NOT_CERTAIN] if any(number.dataset is None for number in published) else []
+    unclear = [None] if any(number.dataset is None for number in published) else []
     first = [name for name in measured if name in trained]
     return list(dict.fromkeys([*first, *numbered, *unclear, *measured]))
 
@@ -95,8 +95,9 @@ def _sha256(content: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 
-def _anchor(name: str) -> str:
+def _anchor(name: str | None) -> str:
     """An element's id: the name where it is one plain word."""
+    name = name or _NOT_CERTAIN
     if re.fullmatch(r"[a-z0-9_-]+", name):
         return f"at-{name}"
     return "at-" + hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:HASH_SHOWN]
@@ -139,14 +140,13 @@ def _sample_bar() -> Html:
     )
 
 
-def _navigation(boards: Sequence[Board], published: Sequence[PublishedNumber], ids: Mapping[str, str]) -> Html:
-    n_rows: dict[str, int] = {}
+def _navigation(boards: Sequence[Board], published: Sequence[PublishedNumber], ids: Mapping[str | None, str]) -> Html:
+    n_rows: dict[str | None, int] = {}
     for board in boards:
         n_rows[board.dataset] = n_rows.get(board.dataset, 0) + len(board.rows)
-    n_numbers: dict[str, int] = {}
+    n_numbers: dict[str | None, int] = {}
     for number in published:
-        name = number.dataset if number.dataset is not None else _NOT_CERTAIN
-        n_numbers[name] = n_numbers.get(name, 0) + 1
+        n_numbers[number.dataset] = n_numbers.get(number.dataset, 0) + 1
     links = []
     for name, at in ids.items():
         counts = [
@@ -158,11 +158,11 @@ def _navigation(boards: Sequence[Board], published: Sequence[PublishedNumber], i
     return tag("nav", tag("ul", *links), aria_label="Data sets")
 
 
-def _named(name: str) -> str:
-    return "data set not certain" if name == _NOT_CERTAIN else name
+def _named(name: str | None) -> str:
+    return "data set not certain" if name is None else name
 
 
-def _filters(boards: Sequence[Board], published: Sequence[PublishedNumber], names: Sequence[str]) -> Html:
+def _filters(boards: Sequence[Board], published: Sequence[PublishedNumber], names: Sequence[str | None]) -> Html:
     metrics = {column.metric for board in boards for column in board.columns}
     metrics |= {number.metric.partition(".")[0] for number in published}
     families = {row.family for board in boards for row in board.rows} | {number.family for number in published}
@@ -173,7 +173,7 @@ def _filters(boards: Sequence[Board], published: Sequence[PublishedNumber], name
         tag("label", "Method", find),
         _select("family", "Family", [("", "all"), *((name, name) for name in sorted(families))]),
         _select("source", "Numbers", sources),
-        _select("dataset", "Data set", [("", "all"), *((name, _named(name)) for name in names)]),
+        _select("dataset", "Data set", [("", "all"), *((name or _NOT_CERTAIN, _named(name)) for name in names)]),
         _select("metric", "Metric", [("", "all"), *((name, name) for name in sorted(metrics))]),
         tag("button", "Clear", type="reset"),
         tag("output", id="count", aria_live="polite"),
@@ -243,7 +243,7 @@ def _plots(at: int, boards: Sequence[Board], described: Mapping[str, Any]) -> Ht
 
 def _unclear_section(numbers: Sequence[PublishedNumber], data: PageData) -> Html:
     """Numbers that belong to no data set of ours, under what their papers call it."""
-    described: dict[str, Any] = {"name": _named(_NOT_CERTAIN), "boards": [], "published": [], "panels": []}
+    described: dict[str, Any] = {"name": _named(None), "boards": [], "published": [], "panels": []}
     data.sections.append(described)
     said = (
         "Sources do not say which variant of a data set they mean, contradict each other, or print means over several. "
@@ -254,6 +254,6 @@ def _unclear_section(numbers: Sequence[PublishedNumber], data: PageData) -> Html
         tag("h2", "Data set not certain"),
         tag("p", said, class_="quiet"),
         *unclear_blocks(numbers, described, data),
-        id=_anchor(_NOT_CERTAIN),
+        id=_anchor(None),
         data_dataset=_NOT_CERTAIN,
     )

@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 from disbench.board_plots import short
-from disbench.boards import Origin
+from disbench.entries import Origin
 from disbench.errors import printable
 from disbench.markup import Html, tag, text
-from disbench.published import READ_FROM, SPREADS, PublishedNumber
+from disbench.published_numbers import READ_FROM, SPREADS, PublishedNumber
 
 HASH_SHOWN = 12
 RESULTS = "results/"

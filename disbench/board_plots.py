@@ -14,7 +14,7 @@ from disbench.errors import printable
 from disbench.markup import Html, tag
 
 if TYPE_CHECKING:
-    from disbench.published import PublishedNumber
+    from disbench.published_numbers import PublishedNumber
 
 N_FOR_CORRELATION = 5  # models
 N_COLOURS = 5  # on each side of no correlation, as the style sheet has them

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from disbench.board_parts import PageData, chip, clean, count_of, header_cell, metric_header, scrolling, source_words
 from disbench.board_plots import short
 from disbench.markup import Html, tag, text
-from disbench.published import PAPERS, PublishedNumber
+from disbench.published_numbers import PAPERS, PublishedNumber
 
 _SPREADS_IN_SHORT = {"std": "std. deviation", "ci95": "95 % interval", "unknown": "not said"}
 _READ_IN_SHORT = {"primary": "first-hand", "secondary": "second-hand", "replication": "replication"}

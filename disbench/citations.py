@@ -1,7 +1,7 @@
 """What to cite: BibTeX of metrics, data sets and methods, each entry once.
 
 Metrics and data sets say themselves what is cited for them; methods and papers are in `papers.bib` of the boards
-folder, by the keys of `disbench.published`.
+folder, by the keys of `disbench.published_numbers`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from disbench import checkpoint, published, records, registry
-from disbench.boards import folder
+from disbench.entries import folder
 from disbench.errors import DisbenchError, UsageError, did_you_mean
+from disbench.published_numbers import OTHER_DATASETS, OTHER_METRICS, PAPERS
 
 # Methods and kinds of models that have no entry of their own name, and what is cited for them.
 CITED_FOR: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -124,8 +125,8 @@ def of_metric(name: str) -> list[Entry]:
     Raises:
         UsageError: there is no such metric.
     """
-    by_value = {value.name: metric for metric in registry.metrics().values() for value in metric.values}
-    metric = by_value.get(name) or registry.pick("metric", name, registry.metrics())
+    found = registry.values().get(name)
+    metric = found[0] if found is not None else registry.pick("metric", name, registry.metrics())
     return parse(metric.citation)
 
 
@@ -135,7 +136,7 @@ def of_dataset(name: str) -> list[Entry]:
     Raises:
         UsageError: there is no such data set.
     """
-    return [papers()[name]] if name in published.OTHER_DATASETS else parse(registry.pick_dataset(name).spec.citation)
+    return [papers()[name]] if name in OTHER_DATASETS else parse(registry.pick_dataset(name).spec.citation)
 
 
 def of_method(name: str) -> list[Entry]:
@@ -144,7 +145,7 @@ def of_method(name: str) -> list[Entry]:
     Raises:
         UsageError: there is no such method, or nothing is known to cite for it.
     """
-    known = (set(papers()) | set(CITED_FOR)) - set(published.OTHER_DATASETS)
+    known = (set(papers()) | set(CITED_FOR)) - set(OTHER_DATASETS)
     if name in registry.checkpoints():
         name = checkpoint.load(registry.checkpoints()[name].path).model
     elif name not in known:
@@ -162,11 +163,11 @@ def of_tables(paper: str, table: str | None = None) -> Subjects:
     Raises:
         UsageError: there is no such paper or table.
     """
-    tables = registry.pick("paper", paper, published.PAPERS).tables if table is None else (table,)
+    tables = registry.pick("paper", paper, PAPERS).tables if table is None else (table,)
     numbers = [number for at in tables for number, _ in published.printed(published.shipped(), paper, at)]
     datasets = (number.dataset or _OF_ANY_VARIANT.get(number.dataset_as_reported or "") for number in numbers)
     return Subjects(
-        tuple(number.metric for number in numbers if number.metric not in published.OTHER_METRICS),
+        tuple(number.metric for number in numbers if number.metric not in OTHER_METRICS),
         tuple(name for name in datasets if name),
         (paper, *(number.method_key for number in numbers)),
     )

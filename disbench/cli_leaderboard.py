@@ -15,9 +15,10 @@ from disbench.errors import UsageError
 
 if TYPE_CHECKING:
     from disbench.board_tables import Table
-    from disbench.boards import Board, Entry
+    from disbench.boards import Board
+    from disbench.entries import Entry
     from disbench.leaderboard import Choice
-    from disbench.published import PublishedNumber
+    from disbench.published_numbers import PublishedNumber
 
 LEADERBOARD_EXAMPLES = """examples:
   disbench leaderboard
@@ -88,7 +89,7 @@ def uncollected() -> Iterator[None]:
 
 @uncollected()
 def _leaderboard(arguments: argparse.Namespace) -> int:
-    from disbench.boards import folder, read_entries
+    from disbench.entries import folder, read_entries
 
     place = Path(arguments.boards) if arguments.boards else folder()
     if arguments.write or arguments.check:
@@ -139,11 +140,13 @@ def warn_of_cut_off(paths: Iterable[str]) -> None:
 
 
 def _explained(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace) -> str:
+    from disbench import published
+    from disbench.boards import make_boards
     from disbench.errors import printable
-    from disbench.leaderboard import explained, published_numbers
+    from disbench.leaderboard import explained
 
-    numbers = [] if arguments.measured else published_numbers(place)
-    text = explained(arguments.explain, entries, numbers)
+    numbers = [] if arguments.measured else published.of_boards(place)
+    text = explained(arguments.explain, make_boards(entries), numbers)
     return "\n".join(map(printable, text.splitlines())) + "\n"
 
 
@@ -174,13 +177,12 @@ def _rendered(tables: Sequence[Table], arguments: argparse.Namespace) -> str:
 
 
 def _tables(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace) -> list[Table]:
-    from disbench import leaderboard
+    from disbench import leaderboard, published
     from disbench.board_tables import MOST_ROWS
     from disbench.boards import make_boards
-    from disbench.leaderboard import published_numbers
     from disbench.published_tables import paper_table
 
-    numbers = [] if arguments.measured else published_numbers(place)
+    numbers = [] if arguments.measured else published.of_boards(place)
     boards = make_boards(entries)
     if arguments.paper is not None:
         return [paper_table(numbers, arguments.paper, arguments.table, boards)]
@@ -192,25 +194,27 @@ def _choice(
     arguments: argparse.Namespace, place: Path, boards: Sequence[Board], numbers: Sequence[PublishedNumber]
 ) -> Choice:
     """What was asked for; a name is refused if all that is measured and published has none like it."""
-    from disbench.boards import make_boards, read_entries
-    from disbench.leaderboard import Choice, published_numbers
+    from disbench import published
+    from disbench.boards import make_boards
+    from disbench.entries import read_entries
+    from disbench.leaderboard import Choice
 
     def names(text: str | None) -> frozenset[str] | None:
         return None if text is None else frozenset(filter(None, (name.strip() for name in text.split(","))))
 
     choice = Choice(names(arguments.dataset), names(arguments.metric), names(arguments.family))
     if choice != Choice():
-        choice.check(boards or make_boards(read_entries(place)), numbers or published_numbers(place))
+        choice.check(boards or make_boards(read_entries(place)), numbers or published.of_boards(place))
     return choice
 
 
 def _page(place: Path, entries: Sequence[Entry], arguments: argparse.Namespace) -> str:
     """The page, of what was chosen."""
+    from disbench import published
     from disbench.board_page import page
     from disbench.boards import make_boards, make_curves
-    from disbench.leaderboard import published_numbers
 
-    numbers = [] if arguments.measured else published_numbers(place)
+    numbers = [] if arguments.measured else published.of_boards(place)
     boards = make_boards(entries)
     choice = _choice(arguments, place, boards, numbers)
     curves = [c for c in make_curves(entries) if choice.datasets is None or c.dataset in choice.datasets]
@@ -241,7 +245,7 @@ def _check(place: Path) -> int:
 
 
 def _submit(arguments: argparse.Namespace) -> int:
-    from disbench.boards import folder
+    from disbench.entries import folder
     from disbench.errors import printable
     from disbench.submissions import submit
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from disbench import board_check, published
 from disbench.board_tables import Table, measured_table, render
-from disbench.boards import Board, Cell, Column, Entry, Row, make_boards, make_curves, read_entries
+from disbench.boards import Board, Cell, Column, Row, make_boards, make_curves
+from disbench.entries import read_entries
 from disbench.errors import UsageError, did_you_mean
-from disbench.published import PAPERS, PublishedNumber
+from disbench.published_numbers import PAPERS, READ_FROM, SPREADS, PublishedNumber
 from disbench.published_tables import dataset_of, published_tables
 
 CHECKED = ("README.md", "index.html")
@@ -105,12 +106,6 @@ def tables(
     return [*measured, *published_tables(chosen)]
 
 
-def published_numbers(place: Path) -> list[PublishedNumber]:
-    """The published numbers of a folder of boards; none if it has no published.jsonl."""
-    path = place / "published.jsonl"
-    return published.read(path) if path.exists() else []
-
-
 def pages(place: Path) -> dict[Path, str]:
     """The pages of a folder of boards, by their paths, as its records and published numbers give them.
 
@@ -121,7 +116,7 @@ def pages(place: Path) -> dict[Path, str]:
 
     entries = read_entries(place)
     boards, curves = make_boards(entries), make_curves(entries)
-    numbers = published_numbers(place)
+    numbers = published.of_boards(place)
     return {
         place / "README.md": _readme(boards, numbers),
         place / "index.html": page(boards, curves, numbers),
@@ -150,7 +145,7 @@ def problems(place: Path) -> list[str]:
     return [*found, *board_check.outdated(pages(place))]
 
 
-def explained(asked: str, entries: Sequence[Entry], numbers: Sequence[PublishedNumber]) -> str:
+def explained(asked: str, boards: Sequence[Board], numbers: Sequence[PublishedNumber]) -> str:
     """Where the numbers of METHOD/DATASET/METRIC come from, measured and published, down to the commands.
 
     Raises:
@@ -160,12 +155,11 @@ def explained(asked: str, entries: Sequence[Entry], numbers: Sequence[PublishedN
     if len(parts) != 3 or not all(parts):
         raise UsageError(f"--explain takes METHOD/DATASET/METRIC, as beta_vae-cpu-minutes/rooms3d/mig; got {asked!r}.")
     method, dataset, metric = parts
-    boards = make_boards(entries)
     choice = Choice(frozenset([dataset]), frozenset([metric]))
     choice.check(boards, numbers)
     left, published_left = choice.boards(boards), choice.numbers(numbers)
     told = [
-        _measured(board, column, row, row.cells[column.key], entries)
+        _measured(board, column, row, row.cells[column.key])
         for board in left
         for row in board.rows
         for column in board.columns
@@ -182,8 +176,7 @@ def explained(asked: str, entries: Sequence[Entry], numbers: Sequence[PublishedN
     return "\n\n".join(told) + "\n"
 
 
-def _measured(board: Board, column: Column, row: Row, cell: Cell, entries: Sequence[Entry]) -> str:
-    versions = {(e.file, e.line): e.record["run"]["versions"].get("disbench", "?") for e in entries}
+def _measured(board: Board, column: Column, row: Row, cell: Cell) -> str:
     number = f"{cell.mean:.6g}" if cell.mean is not None else cell.reason
     over = f", the mean of {cell.n_seeds} train seeds" if cell.n_seeds > 1 else ""
     lines = [
@@ -195,10 +188,11 @@ def _measured(board: Board, column: Column, row: Row, cell: Cell, entries: Seque
         f"  identity of the number {column.identity}",
     ]
     for origin in cell.origins:
+        version = origin.entry.record["run"].get("versions", {}).get("disbench", "?")
         seed = f", train seed {origin.train_seed}" if origin.train_seed is not None else ""
         lines += [
             f"  {origin.value if origin.value is not None else 'no number'}: {origin.model}{seed}; {origin.file}, line "
-            f"{origin.line}; record {origin.hash[:16]}; disbench {versions.get((origin.file, origin.line), '?')}",
+            f"{origin.line}; record {origin.hash[:16]}; disbench {version}",
             *([f"    trained by  {origin.train_command}"] if origin.train_command else []),
             f"    scored by   {origin.command or '(no command: from Python)'}",
         ]
@@ -213,10 +207,10 @@ def _published(number: PublishedNumber) -> str:
     seeds = f"{number.n_seeds} trainings" if number.n_seeds else "number of trainings not stated"
     lines = [
         f"{number.method}{variant}, {number.metric} on {dataset_of(number)}: {number.text} (published)",
-        f"  first reported in: {source.title} ({where}){table}; {seeds}; {published.READ_FROM[number.read_from]}",
+        f"  first reported in: {source.title} ({where}){table}; {seeds}; {READ_FROM[number.read_from]}",
     ]
     if number.spread_kind is not None:
-        lines.append(f"  ± is {published.SPREADS[number.spread_kind]}")
+        lines.append(f"  ± is {SPREADS[number.spread_kind]}")
     lines += [
         f"  printed as {cell.text} in {PAPERS[cell.paper].title}, table {cell.table}, row {cell.label!r}"
         + (f": {cell.remark}" if cell.remark else "")

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from disbench.boards import Cell, Kind, Row, folder, make_boards, read_entries
-from disbench.published import PAPERS
-from disbench.published import read as read_published
+from disbench import published
+from disbench.boards import Cell, Kind, Row, make_boards
+from disbench.entries import folder, read_entries
+from disbench.published_numbers import PAPERS
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def neighbours(record: Mapping[str, Any], place: Path | None = None) -> dict[str
                 if not _is_itself(record["model"], row, cell):
                     note = f"{cell.n_seeds} train seeds" if cell.n_seeds > 1 else ""
                     found.setdefault(column.value, []).append(Neighbour(row.label, row.kind, cell.mean, note))
-    for number in read_published(place / "published.jsonl"):
+    for number in published.of_boards(place):
         if number.dataset == key["dataset"]["name"] and number.is_main:
             table = f", table {number.source.table}" if number.source.table else ""
             note = f"{PAPERS[number.source.paper].title}{table}, on what it calls {number.dataset_as_reported}"

@@ -12,54 +12,26 @@ from functools import cache
 from pathlib import Path
 
 from disbench import registry
-from disbench.boards import folder
+from disbench.entries import folder
 from disbench.errors import UsageError, did_you_mean
 from disbench.published_file import read
-from disbench.published_numbers import (
-    FAMILIES,
-    OTHER_DATASETS,
-    OTHER_METRICS,
-    PAPERS,
-    READ_FROM,
-    SPREADS,
-    How,
-    Paper,
-    Printed,
-    PrintedTable,
-    PublishedNumber,
-    Source,
-)
-
-__all__ = [
-    "FAMILIES",
-    "OTHER_DATASETS",
-    "OTHER_METRICS",
-    "PAPERS",
-    "READ_FROM",
-    "SPREADS",
-    "How",
-    "Paper",
-    "Printed",
-    "PrintedTable",
-    "PublishedNumber",
-    "Source",
-    "file",
-    "printed",
-    "printed_table",
-    "read",
-    "shipped",
-]
+from disbench.published_numbers import PAPERS, Printed, PublishedNumber
 
 
-def file() -> Path:
-    """The published numbers that came with disbench."""
-    return folder() / "published.jsonl"
+def of_boards(place: Path) -> list[PublishedNumber]:
+    """The published numbers of a folder of boards; none if it has no published.jsonl.
+
+    Raises:
+        DisbenchError: a line is not what it should be.
+    """
+    path = place / "published.jsonl"
+    return read(path) if path.exists() else []
 
 
 @cache
 def shipped() -> tuple[PublishedNumber, ...]:
-    """What `file` holds, read once."""
-    return tuple(read(file()))
+    """Those that came with disbench, read once."""
+    return tuple(of_boards(folder()))
 
 
 def printed(numbers: Iterable[PublishedNumber], paper: str, table: str) -> Iterator[tuple[PublishedNumber, Printed]]:
@@ -74,16 +46,3 @@ def printed(numbers: Iterable[PublishedNumber], paper: str, table: str) -> Itera
     return (
         (number, cell) for number in numbers for cell in number.printed_in if (cell.paper, cell.table) == (paper, table)
     )
-
-
-def printed_table(numbers: Iterable[PublishedNumber], paper: str, table: str) -> PrintedTable:
-    """A table as it is printed.
-
-    Raises:
-        UsageError: there is no such paper, or no number of such a table is known.
-    """
-    cells = {(cell.row, cell.column): cell for _, cell in printed(numbers, paper, table)}
-    labels = {cell.row: cell.label for cell in cells.values()}
-    headings = {cell.column: cell.heading for cell in cells.values()}
-    rows = ((labels[row], tuple(cells.get((row, column)) for column in sorted(headings))) for row in sorted(labels))
-    return PrintedTable(paper, table, tuple(headings[column] for column in sorted(headings)), tuple(rows))

@@ -123,8 +123,7 @@ def _number(line: str, at: int) -> PublishedNumber:
 
 @cache
 def _metrics() -> frozenset[str]:
-    values = {value.name for metric in registry.metrics().values() for value in metric.values}
-    return frozenset(values | set(OTHER_METRICS))
+    return frozenset({*registry.values(), *OTHER_METRICS})
 
 
 def _source(found: Any) -> Source:

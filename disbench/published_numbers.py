@@ -224,14 +224,3 @@ class PublishedNumber:
     def is_main(self) -> bool:
         """Whether it is a method's main result, measured by its authors or quoted by others as theirs."""
         return not self.variant and self.read_from != "replication"
-
-
-@dataclass(frozen=True)
-class PrintedTable:
-    """A table of a paper as printed: headings of its columns, and rows of a label and cells, None where there is no
-    known number."""
-
-    paper: str
-    table: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Printed | None, ...]], ...]

@@ -9,7 +9,8 @@ from typing import Any
 from disbench import registry
 from disbench.board_tables import Shown, Table
 from disbench.boards import Board, Cell, Row
-from disbench.published import PAPERS, SPREADS, How, Printed, PublishedNumber, printed
+from disbench.published import printed
+from disbench.published_numbers import PAPERS, SPREADS, How, Printed, PublishedNumber
 from disbench.settings import override
 
 COMPARED_UNDER = "encdiff2024"  # the protocol of the papers whose tables are set beside measured numbers
@@ -87,8 +88,7 @@ def _best(numbers: Iterable[tuple[str, float]]) -> float | None:
     if len(names) != 1 or names & {*PROCEDURES_DIFFER}:
         return None
     (name,) = names
-    known = registry.metrics().get(name.partition(".")[0])
-    spec = next((value for value in known.values if value.name == name), None) if known is not None else None
+    _, spec = registry.values().get(name, (None, None))
     if spec is None:
         return None
     values = [value for _, value in pairs]

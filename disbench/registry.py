@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from disbench.datasets._recipe import Recipe
-    from disbench.types import Dataset, DatasetSpec, Metric
+    from disbench.types import Dataset, DatasetSpec, Metric, ValueSpec
 
 T = TypeVar("T")
 
@@ -137,6 +137,11 @@ def metrics() -> Mapping[str, Metric]:
     """Every metric by name."""
     found = (metric for m in _modules("metrics") for metric in (m.METRIC, *getattr(m, "VARIANTS", ())))
     return _merge("metrics", ((metric.name, metric) for metric in found))
+
+
+def values() -> Mapping[str, tuple[Metric, ValueSpec]]:
+    """Every value by name: the metric that gives it, and what it is."""
+    return {value.name: (metric, value) for metric in metrics().values() for value in metric.values}
 
 
 @cache

@@ -123,7 +123,7 @@ def pictures(
 
 
 def _neighbours(record: Mapping[str, Any]) -> Mapping[str, Sequence[Neighbour]]:
-    from disbench.boards import folder
+    from disbench.entries import folder
     from disbench.neighbours import neighbours
 
     return neighbours(record, folder())

@@ -152,23 +152,14 @@ def _command(what: str, command: object) -> Html | None:
     return joined(tag("p", what, class_="label"), tag("pre", tag("code", str(command)))) if command else None
 
 
-def _specs() -> dict[str, tuple[ValueSpec, bool]]:
-    """By value name: its specification, and whether it is about images rather than codes."""
-    return {
-        value.name: (value, metric.needs in ("reconstructions", "generation"))
-        for metric in registry.metrics().values()
-        for value in metric.values
-    }
-
-
 def _scores(record: Mapping[str, Any], neighbours: Mapping[str, Sequence[Neighbour]]) -> Html:
-    specs = _specs()
     groups: dict[bool, list[Html]] = {False: [], True: []}
     kinds: set[str] = set()
     for name, entry in record["scores"].items():
         if entry["status"] != "ok":
             continue
-        spec, of_images = specs.get(name, (None, False))
+        metric, spec = registry.values().get(name, (None, None))
+        of_images = metric is not None and metric.needs in ("reconstructions", "generation")
         around = [one for one in neighbours.get(name, ()) if math.isfinite(one.value)]
         kinds |= {one.kind for one in around}
         groups[of_images].append(_score(name, entry, spec, around))

@@ -14,9 +14,9 @@ import torch
 
 from disbench import records, registry
 from disbench.baselines import BASELINES
-from disbench.board_check import TOLERANCE, contradictions
-from disbench.boards import Entry, read_entries
+from disbench.board_check import agree, contradictions
 from disbench.encode import REDUCERS
+from disbench.entries import Entry, read_entries
 from disbench.errors import DisbenchError, UsageError
 from disbench.grids import file_name
 from disbench.models import Model
@@ -166,8 +166,7 @@ def _check_dataset(told: Mapping[str, Any], entries: list[Entry], data_dir: str 
 def _check_scores(record: Mapping[str, Any]) -> None:
     """Whether its numbers are possible values of the metrics that its key names."""
     for value, score in record["scores"].items():
-        metric = registry.metrics().get(value.partition(".")[0])
-        spec = next((spec for spec in metric.values if spec.name == value), None) if metric is not None else None
+        metric, spec = registry.values().get(value, (None, None))
         if metric is None or spec is None or metric.name not in record["key"]["metrics"]:
             raise DisbenchError(f"{value} is no value of a metric that its key names.")
         number = score["value"]
@@ -200,9 +199,7 @@ def _score_again(record: Mapping[str, Any], path: Path, data_dir: str | Path | N
     )
     for value, found in report.scores.items():
         told = record["scores"][value]["value"]
-        if (told is None) != (found is None) or (
-            told is not None and found is not None and abs(told - found) > TOLERANCE * max(1.0, abs(told))
-        ):
+        if not agree(told, found):
             raise DisbenchError(f"{value} of the given codes is {found}, and the record says {told}.")
     return tuple(report.scores)
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from disbench import DisbenchError, UsageError, board_check, boards, records
-from disbench.boards import Board, Cell, make_boards, make_curves, read_entries
+from disbench.boards import Board, Cell, make_boards, make_curves
+from disbench.entries import read_entries
 
 SETTINGS = {"num_train": 10_000, "bins": 20}
 

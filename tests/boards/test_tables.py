@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from disbench.board_tables import Shown, Table, latex, markdown, measured_table, render
-from disbench.boards import make_boards, read_entries
+from disbench.boards import make_boards
+from disbench.entries import read_entries
 from disbench.errors import printable
 from tests.boards.test_boards import put, record, seeds
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from disbench import boards, citations, published, records, registry
+from disbench import citations, published, records, registry
 from disbench.cli_cite import CITE_EXAMPLES, add_cite
+from disbench.entries import folder
 from disbench.errors import DisbenchError, UsageError
+from disbench.published_numbers import OTHER_DATASETS, PAPERS
 
-RECORDS = boards.folder() / "results" / "rooms3d"
+RECORDS = folder() / "results" / "rooms3d"
 
 
 def cite(*words: str) -> int:
@@ -93,7 +95,7 @@ def test_all_that_has_a_name_can_be_cited() -> None:
         assert citations.of_method(number.method_key)
     for name in registry.metrics():
         assert citations.of_metric(name)
-    for name in (*registry.datasets(), *published.OTHER_DATASETS):
+    for name in (*registry.datasets(), *OTHER_DATASETS):
         assert citations.of_dataset(name)
     for name in registry.models():
         assert citations.of_method(name)
@@ -106,14 +108,14 @@ def test_methods_go_by_the_names_of_papers_and_shipped_models() -> None:
 
 def test_papers_are_called_alike_everywhere() -> None:
     entries = citations.papers()
-    for key, paper in published.PAPERS.items():
+    for key, paper in PAPERS.items():
         assert entries[key].work == citations.Entry("", "", {"title": paper.title}).work
         assert entries[key].fields.get("eprint", "") == paper.arxiv
         if paper.venue[-4:].isdigit():
             assert paper.venue == "{booktitle} {year}".format(**entries[key].fields)
     methods = {key for n in published.shipped() for key in citations.CITED_FOR.get(n.method_key, (n.method_key,))}
     of_models = {key for name in registry.models() for key in citations.CITED_FOR.get(name, (name,))}
-    assert set(entries) <= {*methods, *of_models, *published.PAPERS, *published.OTHER_DATASETS, "tripod"}
+    assert set(entries) <= {*methods, *of_models, *PAPERS, *OTHER_DATASETS, "tripod"}
     assert len({entry.work for entry in entries.values()}) == len(entries)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from disbench import registry
-from disbench.boards import folder
 from disbench.cli import main
+from disbench.entries import folder
 from disbench.records import read
 from tests.boards.test_boards import put, record, seeds
 

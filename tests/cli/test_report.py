@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from disbench import boards, records, registry
+from disbench import records, registry
 from disbench.cli_report import add_report
+from disbench.entries import folder
 from disbench.errors import DisbenchError, UsageError
 from disbench.evaluation import evaluate
 from disbench.models import load_model
@@ -174,7 +175,7 @@ def test_neighbours_come_from_the_boards(run: Path, record: dict[str, Any], monk
 
     monkeypatch.setattr("disbench.neighbours.neighbours", neighbours)
     assert report(run / "score.jsonl") == 0
-    assert asked == [(record, boards.folder())]
+    assert asked == [(record, folder())]
     assert "&lt;b&gt;paper&lt;/b&gt;" in Path("report.html").read_text()
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from disbench import published, registry
 from disbench.errors import DisbenchError, UsageError
+from disbench.published_file import read
+from disbench.published_numbers import PAPERS, PublishedNumber, Source
 from disbench.reproductions import RECIPES
 from disbench.settings import override
 
@@ -48,6 +51,18 @@ CELL: dict[str, Any] = {
 }
 
 
+Cells = list[str | None]
+
+
+def as_printed(numbers: Iterable[PublishedNumber], paper: str, table: str) -> tuple[list[str], list[tuple[str, Cells]]]:
+    """Headings, and rows: labels and the texts of cells, None where no number is known."""
+    cells = {(cell.row, cell.column): cell for _, cell in published.printed(numbers, paper, table)}
+    headings = dict(sorted({column: cell.heading for (_, column), cell in cells.items()}.items()))
+    labels = dict(sorted({row: cell.label for (row, _), cell in cells.items()}.items()))
+    found = {at: cell.text for at, cell in cells.items()}
+    return [*headings.values()], [(name, [found.get((row, c)) for c in headings]) for row, name in labels.items()]
+
+
 def save(path: Path, *lines: Any) -> Path:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return path
@@ -56,14 +71,13 @@ def save(path: Path, *lines: Any) -> Path:
 @pytest.mark.parametrize("name", GOLDEN)
 def test_a_table_is_as_printed(name: str) -> None:
     paper, _, at = name.partition(" ")
-    found = published.printed_table(NUMBERS, paper, at)
-    assert [[label, [cell and cell.text for cell in cells]] for label, cells in found.rows] == GOLDEN[name]
-    assert all(len(cells) == len(found.headings) for _, cells in found.rows)
+    _, rows = as_printed(NUMBERS, paper, at)
+    assert [[label, cells] for label, cells in rows] == GOLDEN[name]
 
 
 def test_every_table_of_a_paper_was_entered_twice() -> None:
     papers = ("encdiff", "dyga", "fdae", "bayes_qlae", "identifiability", "diverse_dictionary")
-    assert set(GOLDEN) == {f"{paper} {at}" for paper in papers for at in published.PAPERS[paper].tables}
+    assert set(GOLDEN) == {f"{paper} {at}" for paper in papers for at in PAPERS[paper].tables}
 
 
 def test_counts() -> None:
@@ -73,13 +87,13 @@ def test_counts() -> None:
     assert sum(number.how is not None for number in NUMBERS) == 142
     assert sum(not number.printed_in for number in NUMBERS) == 5
     cells = {(cell.paper, cell.table) for number in NUMBERS for cell in number.printed_in}
-    assert cells == {(key, at) for key, paper in published.PAPERS.items() for at in paper.tables}
+    assert cells == {(key, at) for key, paper in PAPERS.items() for at in paper.tables}
     keys = [(n.method_key, n.variant, n.dataset_as_reported, n.metric, n.source) for n in NUMBERS]
     assert len(set(keys)) == len(keys)
 
 
 def test_the_file_is_in_order() -> None:
-    tables = [(key, at) for key, paper in published.PAPERS.items() for at in paper.tables]
+    tables = [(key, at) for key, paper in PAPERS.items() for at in paper.tables]
     places = [
         [(tables.index((cell.paper, cell.table)), cell.row, cell.column) for cell in number.printed_in]
         for number in NUMBERS
@@ -91,7 +105,7 @@ def test_the_file_is_in_order() -> None:
 
 
 def test_digits_are_kept() -> None:
-    texts = {(n.method, n.metric): n.text for n in NUMBERS if n.source == published.Source("encdiff", "10")}
+    texts = {(n.method, n.metric): n.text for n in NUMBERS if n.source == Source("encdiff", "10")}
     assert texts["PDAE", "ssim"] == "0.9830"
     assert texts["Diff-AE", "mse"] == "8.1983e-05"
     assert {type(number.value) for number in NUMBERS} == {float}
@@ -166,18 +180,17 @@ def test_recipes_make_what_the_numbers_say() -> None:
 
 def test_an_unknown_paper_or_table_is_refused() -> None:
     with pytest.raises(UsageError, match="there is no paper called 'encdif'; did you mean 'encdiff'"):
-        published.printed_table(NUMBERS, "encdif", "1")
+        published.printed(NUMBERS, "encdif", "1")
     with pytest.raises(UsageError, match="no numbers of a table '9' of dyga are known; known: 1, 2"):
-        published.printed_table(NUMBERS, "dyga", "9")
+        published.printed(NUMBERS, "dyga", "9")
 
 
 def test_a_table_has_gaps_where_nothing_is_known(tmp_path: Path) -> None:
     corner = {**CELL, "row": 2, "label": "second", "column": 1, "heading": "F", "value": 1}
     path = save(tmp_path / "n.jsonl", {**LINE, "printed_in": [CELL]}, {**LINE, "printed_in": [corner], "spread": 0})
-    found = published.printed_table(published.read(path), "encdiff", "1")
-    assert found.headings == ("D", "F")
-    texts = [(label, [cell and cell.text for cell in cells]) for label, cells in found.rows]
-    assert texts == [("EncDiff", ["0.5 ± 0.1", None]), ("second", [None, "1 ± 0.1"])]
+    headings, rows = as_printed(read(path), "encdiff", "1")
+    assert headings == ["D", "F"]
+    assert rows == [("EncDiff", ["0.5 ± 0.1", None]), ("second", [None, "1 ± 0.1"])]
 
 
 @pytest.mark.parametrize(
@@ -221,24 +234,24 @@ def test_a_table_has_gaps_where_nothing_is_known(tmp_path: Path) -> None:
 def test_a_broken_line_is_named(change: dict[str, Any], sentence: str, tmp_path: Path) -> None:
     path = save(tmp_path / "n.jsonl", LINE, {**LINE, **change})
     with pytest.raises(DisbenchError) as caught:
-        published.read(path)
+        read(path)
     assert str(caught.value).startswith(f"{path}, line 2: ")
     assert sentence in str(caught.value)
 
 
 def test_a_broken_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nowhere.jsonl cannot be read: No such file"):
-        published.read(tmp_path / "nowhere.jsonl")
+        read(tmp_path / "nowhere.jsonl")
     for line, sentence in (
         ({key: value for key, value in LINE.items() if key not in ("note", "how")}, "line 1: it lacks how, note."),
         ([1], "line 1: it must be an object with the fields"),
     ):
         with pytest.raises(DisbenchError, match=sentence):
-            published.read(save(tmp_path / "n.jsonl", line))
+            read(save(tmp_path / "n.jsonl", line))
     path = tmp_path / "n.jsonl"
     path.write_text('{"method": \n')
     with pytest.raises(DisbenchError, match="line 1: it is not JSON"):
-        published.read(path)
+        read(path)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(DisbenchError, match="not UTF-8"):
-        published.read(path)
+        read(path)

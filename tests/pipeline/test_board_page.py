@@ -17,20 +17,10 @@ from scipy.stats import spearmanr
 
 from disbench.board_page import page
 from disbench.board_plots import correlations
-from disbench.boards import (
-    Board,
-    Cell,
-    Column,
-    Curve,
-    Entry,
-    Origin,
-    Row,
-    folder,
-    make_boards,
-    make_curves,
-    read_entries,
-)
-from disbench.published import Printed, PublishedNumber, Source, shipped
+from disbench.boards import Board, Cell, Column, Curve, Row, make_boards, make_curves
+from disbench.entries import Entry, Origin, folder, read_entries
+from disbench.published import shipped
+from disbench.published_numbers import Printed, PublishedNumber, Source
 
 from . import chromium
 
